@@ -1,0 +1,42 @@
+# make up: a whole edge network on this machine.   make test: everything checked by running it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help up test check bench lock clean
+
+help:
+	@echo "make up      set up, start the default world, send a first request from Tokyo, stay until Ctrl-C"
+	@echo "make test    set up and pass all tests"
+	@echo "make check   ruff, mypy --strict, import rules"
+	@echo "make bench   every figure the project claims, measured here"
+	@echo "make lock    refresh requirements.lock from pyproject.toml"
+
+# The stamp depends on the lock file alone: a code change needs no new set-up.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: $(VENV)/.ready
+	@$(BIN)/popnet up --first-request tokyo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.ready
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
