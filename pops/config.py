@@ -1,0 +1,258 @@
+"""What one PoP is told at its start: a JSON file, read once, frozen after that.
+
+The lab writes it from the topology; a test writes it by hand. Every address and port stands in
+it, so a PoP runs as well on 127.0.0.x as inside an emulated network. Units: seconds, bytes. RTTs
+are there and back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+
+class ConfigError(Exception):
+    """One thing wrong with a configuration file. `str` is one line that an operator can act on."""
+
+    def __init__(self, file: str, key: str, found: str, allowed: str) -> None:
+        super().__init__(f"{file}: {key}: found {found}, allowed: {allowed}")
+        self.file, self.key, self.found, self.allowed = file, key, found, allowed
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every part: immutable, and a misspelt key is an error and not a default."""
+
+
+class Visitors(_Part, frozen=True):
+    """Where visitors are served. A port that is null is not served."""
+
+    addresses: list[str]
+    http: int | None = 80
+    https: int | None = 443
+    certificate: str | None = None  # PEM file: chain and key. Needed for https.
+
+
+class Dns(_Part, frozen=True):
+    addresses: list[str]
+    port: int = 53
+    ttl: int = 60
+
+
+class TunnelsListen(_Part, frozen=True):
+    """Where connectors dial in."""
+
+    addresses: list[str]
+    certificate: str
+    port: int = 7844
+    advertised_port: int | None = None  # in SRV answers; null: the same as `port`
+
+
+class Overlay(_Part, frozen=True):
+    """Where other PoPs dial in, on `PopConfig.address`. `ca` signs every PoP, each in its name."""
+
+    certificate: str
+    ca: str
+    port: int = 7843
+
+
+class Pop(_Part, frozen=True):
+    name: str
+    address: str
+    region: int = 1
+    lat: float = 0.0
+    lon: float = 0.0
+    port: int | None = None  # of its overlay; null: the same as ours
+
+
+class Link(_Part, frozen=True):
+    """A declared adjacency. `rtt_s` sums both directions; a link that is down is left out."""
+
+    a: str = msgspec.field(name="from")
+    b: str = msgspec.field(name="to")
+    rtt_s: float
+
+
+class Node(_Part, frozen=True):
+    name: str
+    address: str
+
+
+class Host(_Part, frozen=True):
+    """A public name and the tunnel that serves it."""
+
+    tunnel: str
+
+
+class Tunnel(_Part, frozen=True):
+    name: str
+    id: str  # UUID
+    account_tag: str
+    secret: str  # base64
+
+    @property
+    def uuid(self) -> uuid.UUID:
+        return uuid.UUID(self.id)
+
+    @property
+    def secret_bytes(self) -> bytes:
+        return base64.b64decode(self.secret)
+
+
+class Routing(_Part, frozen=True):
+    algorithm: str = "lowest-rtt"
+    params: dict[str, Any] = {}
+    hop_limit: int = 8
+
+
+class Limits(_Part, frozen=True):
+    header_bytes: int = 64 * 1024  # name + value of all fields of a request, else 431
+    body_bytes: int = 4 * 1024**3  # of a request, else 413
+    streams_per_visitor: int = 128  # concurrent, one connection
+    visitor_connections: int = 10_000
+    tunnel_connections: int = 1_000
+    first_attempts: int = 3  # paths tried before the visitor gets an error
+
+
+class Timeouts(_Part, frozen=True):
+    connect: float = 5.0  # TCP to a neighbour
+    handshake: float = 10.0  # TLS, either side
+    request_head: float = 15.0  # a visitor's slow header
+    response_head: float = 100.0  # from the whole path, else 504
+    idle: float = 300.0  # a stream without a byte in either direction
+    keep_alive: float = 120.0  # a visitor connection without a stream
+    register: float = 10.0  # a tunnel connection that never registers
+    refuse_linger: float = 0.2  # a refused connector reads the error before TCP closes
+    tunnel_ping: float = 5.0
+    tunnel_ping_deadline: float = 10.0
+    overlay_ping: float = 1.0
+    overlay_ping_deadline: float = 5.0
+    reconnect_first: float = 0.1
+    reconnect_most: float = 5.0
+    first_try: float = 2.0  # how long readiness waits for the neighbours
+    drain: float = 30.0
+
+
+def _region_addresses() -> dict[int, list[str]]:
+    return {n: [f"198.18.{n}.{host}" for host in range(1, 11)] for n in (1, 2)}
+
+
+class PopConfig(_Part, frozen=True):
+    name: str
+    address: str
+    visitors: Visitors
+    overlay: Overlay
+    admin: str | None = None
+    events: str | None = None
+    region: int = 1
+    country: str = "XX"
+    dns: Dns | None = None
+    tunnels_listen: TunnelsListen | None = None
+    # Region -> its anycast addresses, for DNS.
+    regions: dict[int, list[str]] = msgspec.field(default_factory=_region_addresses)
+    pops: list[Pop] = []
+    neighbors: list[str] = []
+    links: list[Link] = []
+    nodes: list[Node] = []
+    hosts: dict[str, Host] = {}
+    tunnels: list[Tunnel] = []
+    routing: Routing = Routing()
+    seed: int = 1
+    engine: Literal["ngh2", "h2"] = "ngh2"
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+
+
+def load(path: Path | str) -> PopConfig:
+    """Read and check a file. Raises ConfigError with the first problem found."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(str(path), "(file)", error.strerror or "an error", "a file") from error
+    return parse(text, str(path))
+
+
+def parse(text: bytes, file: str = "(text)") -> PopConfig:
+    try:
+        raw = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(file, "(file)", str(error), "JSON") from error
+    try:
+        config = msgspec.convert(raw, PopConfig, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise _explain(file, raw, str(error)) from error
+    _check(file, config)
+    return config
+
+
+def parse_links(text: bytes) -> list[Link]:
+    """The body of PUT /links. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(text, type=list[Link])
+    except msgspec.ValidationError as error:
+        raise _explain("links", msgspec.json.decode(text), str(error)) from error
+    except msgspec.DecodeError as error:
+        raise ConfigError("links", "(body)", str(error), "JSON list of links") from error
+
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\[(?:'(?P<name>[^']*)'|(?P<index>\d+)|\.\.\.)\]|\.(?P<plain>[^.\[]+)")
+
+
+def _explain(file: str, raw: Any, message: str) -> ConfigError:
+    """msgspec says what it expected and where; we add what stood there."""
+    match = _AT.match(message)
+    assert match is not None
+    what, where = match["what"], (match["where"] or "$")
+    value: Any = raw
+    known = True
+    for step in _STEP.finditer(where):
+        key: Any = step["name"] or step["plain"]
+        if step["index"] is not None:
+            key = int(step["index"])
+        try:
+            value = value[key]
+        except (
+            LookupError,
+            TypeError,
+        ):  # `[...]`: some value of a mapping, msgspec does not say which
+            known = False
+            break
+    key_text = where.removeprefix("$").removeprefix(".") or "(top level)"
+    if what.startswith("Object contains unknown field"):
+        return ConfigError(file, key_text, what.split("`")[1], "only the known keys")
+    if what.startswith("Object missing required field"):
+        return ConfigError(file, key_text, "nothing", f"a value for {what.split('`')[1]}")
+    found = msgspec.json.encode(value).decode()[:80] if known else what
+    return ConfigError(file, key_text, found, what)
+
+
+def _check(file: str, config: PopConfig) -> None:
+    """What types cannot say: names that must exist, values that must parse."""
+    pops = {pop.name for pop in config.pops} | {config.name}
+    for index, name in enumerate(config.neighbors):
+        if name not in pops or name == config.name:
+            allowed = "one of " + ", ".join(sorted(pops - {config.name}))
+            raise ConfigError(file, f"neighbors[{index}]", repr(name), allowed)
+    tunnels = {tunnel.name for tunnel in config.tunnels}
+    for host, target in config.hosts.items():
+        if target.tunnel not in tunnels:
+            allowed = "one of " + (", ".join(sorted(tunnels)) or "(no tunnel is declared)")
+            raise ConfigError(file, f"hosts[{host!r}].tunnel", repr(target.tunnel), allowed)
+    for index, tunnel in enumerate(config.tunnels):
+        try:
+            uuid.UUID(tunnel.id)
+        except ValueError:
+            raise ConfigError(file, f"tunnels[{index}].id", repr(tunnel.id), "a UUID") from None
+        try:
+            base64.b64decode(tunnel.secret, validate=True)
+        except (binascii.Error, ValueError):
+            # The value itself is a secret and stays out of the message.
+            raise ConfigError(file, f"tunnels[{index}].secret", "no base64", "base64") from None
+    if config.visitors.https is not None and config.visitors.certificate is None:
+        raise ConfigError(file, "visitors.certificate", "nothing", "a PEM file, for https is on")
