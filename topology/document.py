@@ -1,0 +1,184 @@
+"""YAML text to plain values, each with the place where it stands.
+
+ruamel.yaml composes the tree of nodes, which carries positions of keys, values and list members;
+its round-trip loader would cost twice the time and forget those of list members that are scalars.
+A path is a tuple of keys and indices; `("pops", "LHR")` has the place of the key and of the value.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from msgspec import Struct, field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from topology.problems import Problem, WorldError, shown
+
+Path = tuple[str | int, ...]
+Spot = tuple[int, int]
+
+_TAG = "tag:yaml.org,2002:"
+# A world nests six levels deep; far more than that is an attack on the stack or an alias loop.
+MAX_DEPTH = 40
+
+
+def dotted(path: Path) -> str:
+    """`("security", 0, "path")` -> `security[0].path`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+class Document(Struct):
+    """The values of one file, and where each stands. Lines and columns count from 1."""
+
+    file: str
+    data: Any
+    keys: dict[Path, Spot]
+    values: dict[Path, Spot]
+    problems: list[Problem]
+    # Of lists: which of the members written there are left after the check of their shape.
+    indices: dict[Path, list[int]] = field(default_factory=dict)
+
+    def problem(
+        self,
+        path: Path,
+        found: str,
+        allowed: str,
+        hint: str = "",
+        *,
+        at_key: bool = False,
+    ) -> None:
+        """Note a problem where the path's value (or its key) stands, or its closest parent."""
+        line, column = self.spot(path, at_key=at_key)
+        self.problems.append(
+            Problem(
+                file=self.file,
+                line=line,
+                column=column,
+                key=dotted(path),
+                found=found,
+                allowed=allowed,
+                hint=hint,
+            )
+        )
+
+    def spot(self, path: Path, *, at_key: bool = False) -> Spot:
+        """Where a path stands; of what is not there, where its parent does."""
+        if at_key and path in self.keys:
+            return self.keys[path]
+        while path not in self.values and path:
+            path = path[:-1]
+        return self.values.get(path, (1, 1))
+
+
+def parse(text: str, file: str) -> Document:
+    """Raises WorldError when the text is not YAML; duplicate keys are problems of the document."""
+    yaml = YAML(typ="safe", pure=True)
+    document = Document(file=file, data=None, keys={}, values={}, problems=[])
+    try:
+        root = yaml.compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        found = " ".join(filter(None, [error.context, error.problem]))
+        raise WorldError([_syntax(file, line, column, found)]) from error
+    except (YAMLError, RecursionError) as error:
+        raise WorldError([_syntax(file, 1, 1, str(error).splitlines()[0])]) from error
+    if root is not None:
+        document.data = _value(root, (), document, ())
+    return document
+
+
+def _syntax(file: str, line: int, column: int, found: str) -> Problem:
+    return Problem(file=file, line=line, column=column, key="", found=found, allowed="YAML 1.2")
+
+
+def _spot(node: Node) -> Spot:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) -> Any:
+    document.values[path] = _spot(node)
+    if node in above or len(above) > MAX_DEPTH:
+        document.problem(path, "an alias of itself or too deep a nesting", "a finite tree")
+        return None
+    above = (*above, node)
+    if isinstance(node, MappingNode):
+        return _mapping(node, path, document, above)
+    if isinstance(node, SequenceNode):
+        return [_value(item, (*path, i), document, above) for i, item in enumerate(node.value)]
+    assert isinstance(node, ScalarNode)
+    return _scalar(node, path, document)
+
+
+def _mapping(
+    node: MappingNode, path: Path, document: Document, above: tuple[Node, ...]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        name = key.value if isinstance(key, ScalarNode) else None
+        here = (*path, str(name))
+        if not isinstance(name, str):
+            line, column = _spot(key)
+            found, allowed = "a list or mapping as a key", "a word as a key"
+            document.problems.append(
+                Problem(
+                    file=document.file,
+                    line=line,
+                    column=column,
+                    key=dotted(path),
+                    found=found,
+                    allowed=allowed,
+                )
+            )
+        elif key.tag == _TAG + "merge":
+            merged = _value(value, here, document, above)
+            parts = merged if isinstance(merged, list) else [merged]
+            for part in parts:
+                for inherited, inherited_value in (part if isinstance(part, dict) else {}).items():
+                    values.setdefault(inherited, inherited_value)
+        elif here in document.keys:
+            first = document.keys[here]
+            document.keys[here] = _spot(key)
+            document.problem(
+                here, "the key a second time", f"once, as in line {first[0]}", at_key=True
+            )
+            document.keys[here] = first
+        else:
+            document.keys[here] = _spot(key)
+            values[name] = _value(value, here, document, above)
+    return values
+
+
+def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
+    tag, text = str(node.tag), node.value
+    try:
+        match tag.removeprefix(_TAG):
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(
+                    text.replace("_", ""),
+                    0 if text.lstrip("+-")[:2].lower() in ("0x", "0o") else 10,
+                )
+            case "float":
+                number = float(
+                    text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
+                )
+                if not isfinite(number):
+                    document.problem(path, text, "a finite number")
+                    return 0.0
+                return number
+            case "str" | "timestamp":
+                return text
+    except ValueError:
+        return text
+    document.problem(path, f"{shown(text)} tagged {tag}", "a value without a tag")
+    return None

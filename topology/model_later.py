@@ -1,0 +1,65 @@
+"""Sections that describe what stands on top of the network: pools, security, generated load.
+
+They are checked for shape and references and kept for the rooms that act on them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from topology.model_types import Name, Period, Positive, one_or_many
+
+
+class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a pool's members are checked."""
+
+    path: Annotated[str, Meta(pattern="^/")] = "/"
+    every: Period = 5.0
+    timeout: Period = 2.0
+
+
+class LoadBalancer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several tunnels behind one hostname."""
+
+    pool: Annotated[tuple[Name, ...], Meta(min_length=1, description="Names in `tunnels`.")]
+    steering: Annotated[
+        Literal["proximity", "failover", "random", "round_robin", "least_outstanding"],
+        Meta(description="Which member serves a request."),
+    ] = "proximity"
+    health: Health = Health()
+
+
+class RateLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most this many requests from one visitor address."""
+
+    per_s: Positive
+    burst: Annotated[int, Meta(ge=1)] = 1
+
+
+class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to match (nothing: everything) and one action: allow, block, require or rate_limit."""
+
+    path: Annotated[
+        Annotated[str, Meta(pattern="^/")] | None, Meta(description="/admin/* matches all below.")
+    ] = None
+    host: str | None = None
+    method: Annotated[tuple[str, ...] | None, one_or_many("GET, POST ...")] = None
+    country: Annotated[tuple[str, ...] | None, one_or_many("Of the visitor: JP, BR ...")] = None
+    visitor: Annotated[tuple[Name, ...] | None, one_or_many("Names in `visitors`.")] = None
+    allow: Literal["all"] | None = None
+    block: Annotated[bool | int | None, Meta(description="true, or the status to answer.")] = None
+    require: Literal["service_token", "mtls"] | None = None
+    rate_limit: RateLimit | None = None
+
+
+class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests that the lab sends by itself."""
+
+    rate_per_s: Annotated[Positive, Meta(description="Of all visitors together.")]
+    url: Annotated[str, Meta(pattern="^https?://")]
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    visitors: Annotated[tuple[Name, ...], Meta(description="Left out: all of them.")] = field(
+        default=()
+    )

@@ -1,0 +1,55 @@
+"""Small types that the sections of a world file share, each with its bounds and its description."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+# A name is a DNS label: `NRT`, `tokyo` and `dublin` resolve inside the lab, and stand in socket paths.
+NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"
+DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h)\s*$"
+DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+PATTERNS = {
+    NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
+    "^/": "a path that begins with /",
+    "^https?://": "a URL that begins with http:// or https://",
+    "^[a-z][a-z0-9_]*$": "a name such as cubic, reno or bbr",
+}
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Latitude = Annotated[float, Meta(ge=-90, le=90)]
+Longitude = Annotated[float, Meta(ge=-180, le=180)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+
+# Read as seconds; a file may also say `250ms`, `3s`, `1m`. JSON Schema applies `pattern` to strings
+# and `minimum` to numbers, so that one schema covers both.
+_DURATION: dict[str, Any] = {
+    "extra": {"sugar": "duration"},
+    "extra_json_schema": {"type": ["number", "string"], "pattern": DURATION_PATTERN},
+}
+Duration = Annotated[float, Meta(ge=0, **_DURATION)]
+Period = Annotated[float, Meta(gt=0, **_DURATION)]
+
+
+def mapping_or_list(description: str) -> Meta:
+    """Marks a mapping that a file may also write as a list of its names."""
+    names: dict[str, Any] = {"type": "string", "pattern": NAME_PATTERN}
+    return Meta(
+        description=description,
+        extra={"sugar": "names"},
+        extra_json_schema={"type": ["object", "array"], "items": names},
+    )
+
+
+def one_or_many(description: str) -> Meta:
+    """Marks a list that a file may also write as its only member."""
+    return Meta(
+        description=description,
+        extra={"sugar": "one"},
+        extra_json_schema={"type": ["array", "string"]},
+    )

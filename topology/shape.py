@@ -1,0 +1,312 @@
+"""Checks the values of a document against the model, all of them, and writes short forms out in full.
+
+msgspec would stop at the first wrong value and knows no lines. This walk notes every problem and leaves
+what is wrong out, so that the checks of meaning (`topology.references`) can still look at the rest.
+
+Short forms (`Meta.extra["sugar"]`): `duration` 3s; `names` a list for a mapping of empty entries; `one` a
+member for a list of one; `pair` [A, B] for {from: A, to: B}; `groups` one list for a list of one list;
+`service` hello, or a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from msgspec import inspect
+
+from topology.document import Document, Path
+from topology.model_types import DURATION_PATTERN, DURATION_UNITS, PATTERNS
+from topology.problems import either, near_miss, shown
+
+DROP: Final = object()
+_DURATION = re.compile(r"\s*([0-9.]+)\s*([a-z]+)\s*")
+_UNTYPED: Final = (inspect.AnyType,)
+
+
+def shaped(document: Document, model: type) -> dict[str, Any]:
+    """The document's root as `msgspec.convert` takes it, without whatever was wrong."""
+    root = inspect.type_info(model)
+    assert isinstance(root, inspect.StructType)
+    if not isinstance(document.data, dict):
+        document.problem((), shown(document.data), "a mapping that begins with popnet: 1")
+        return {}
+    cleaned, _ = _fields(document.data, root, (), document)
+    return cleaned
+
+
+def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
+    """The value in full, or DROP after noting why."""
+    kind, sugar = _unwrapped(kind)
+    if sugar:
+        value = _sweetened(value, sugar, path, document)
+        if value is DROP:
+            return DROP
+    match kind:
+        case inspect.UnionType():
+            return _union(value, kind, path, document)
+        case inspect.StructType():
+            return _struct({} if value is None else value, kind, path, document)
+        case inspect.DictType():
+            return _dict({} if value is None else value, kind, path, document)
+        case inspect.VarTupleType() | inspect.TupleType():
+            return _list([] if value is None else value, kind, path, document)
+        case _:
+            return _scalar(value, kind, path, document)
+
+
+def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:
+    sugar = ""
+    while isinstance(kind, inspect.Metadata):
+        sugar = (kind.extra or {}).get("sugar", sugar)
+        kind = kind.type
+    return kind, sugar
+
+
+def _wrong(value: Any, kind: inspect.Type, path: Path, document: Document, hint: str = "") -> Any:
+    document.problem(path, shown(value), allowed(kind), hint)
+    return DROP
+
+
+def _struct(value: Any, kind: inspect.StructType, path: Path, document: Document) -> Any:
+    if not isinstance(value, dict):
+        return _wrong(value, kind, path, document)
+    cleaned, complete = _fields(value, kind, path, document)
+    return cleaned if complete else DROP
+
+
+def _fields(
+    value: dict[str, Any], kind: inspect.StructType, path: Path, document: Document
+) -> tuple[dict[str, Any], bool]:
+    """What is right, and whether all that is required is there."""
+    fields = {field.encode_name: field for field in kind.fields}
+    cleaned, complete = {}, True
+    for key, inner in value.items():
+        here = (*path, key)
+        if key not in fields:
+            hint = near_miss(key, fields)
+            document.problem(here, "an unknown key", either(fields, 40), hint, at_key=True)
+            continue
+        result = _walk(inner, fields[key].type, here, document)
+        if result is not DROP:
+            cleaned[key] = result
+        elif fields[key].required:
+            complete = False
+    for key, field in fields.items():
+        if field.required and key not in value:
+            document.problem((*path, key), "no such key", f"{allowed(field.type)}; it is required")
+            complete = False
+    return cleaned, complete
+
+
+def _dict(value: Any, kind: inspect.DictType, path: Path, document: Document) -> Any:
+    if not isinstance(value, dict):
+        return _wrong(value, kind, path, document)
+    if not _length_fits(value, kind):
+        return _wrong(value, kind, path, document)
+    cleaned = {}
+    for key, inner in value.items():
+        here = (*path, key)
+        name, _ = _unwrapped(kind.key_type)
+        if isinstance(name, inspect.StrType) and not _matches(key, name):
+            document.problem(here, shown(key), allowed(name), at_key=True)
+            continue
+        result = _walk(inner, kind.value_type, here, document)
+        if result is not DROP:
+            cleaned[key] = result
+    return cleaned
+
+
+def _list(
+    value: Any, kind: inspect.VarTupleType | inspect.TupleType, path: Path, document: Document
+) -> Any:
+    if not isinstance(value, list):
+        return _wrong(value, kind, path, document)
+    if isinstance(kind, inspect.TupleType):
+        kinds = list(kind.item_types)
+        if len(kinds) != len(value):
+            document.problem(path, f"a list of {len(value)}", allowed(kind))
+            return DROP
+    else:
+        kinds = [kind.item_type] * len(value)
+        if not _length_fits(value, kind):
+            return _wrong(value, kind, path, document)
+    results = [
+        _walk(inner, item, (*path, i), document)
+        for i, (inner, item) in enumerate(zip(value, kinds, strict=True))
+    ]
+    if isinstance(kind, inspect.TupleType):
+        return DROP if DROP in results else results
+    document.indices[path] = [i for i, result in enumerate(results) if result is not DROP]
+    return [result for result in results if result is not DROP]
+
+
+def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) -> Any:
+    if value is None and any(isinstance(one, inspect.NoneType) for one in kind.types):
+        return None
+    for one in kind.types:
+        if _is_of(value, one):
+            return _walk(value, one, path, document)
+    return _wrong(value, kind, path, document)
+
+
+def _scalar(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
+    if isinstance(kind, inspect.LiteralType):
+        if not any(value == choice and type(value) is type(choice) for choice in kind.values):
+            words = [choice for choice in kind.values if isinstance(choice, str)]
+            return _wrong(value, kind, path, document, near_miss(str(value), words))
+        return value
+    if not _is_of(value, kind):
+        return _wrong(value, kind, path, document)
+    if isinstance(kind, inspect.StrType) and not _matches(value, kind):
+        return _wrong(value, kind, path, document)
+    if isinstance(kind, inspect.IntType | inspect.FloatType) and not _within(value, kind):
+        return _wrong(value, kind, path, document)
+    return value
+
+
+def _is_of(value: Any, kind: inspect.Type) -> bool:
+    """Whether the value is of the YAML kind that this type is written as."""
+    kind, sugar = _unwrapped(kind)
+    match kind:
+        case inspect.BoolType():
+            return isinstance(value, bool)
+        case inspect.IntType():
+            return isinstance(value, int) and not isinstance(value, bool)
+        case inspect.FloatType():
+            if sugar == "duration" and isinstance(value, str):
+                return True
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case inspect.StrType():
+            return isinstance(value, str)
+        case inspect.LiteralType():
+            return any(type(value) is type(choice) for choice in kind.values)
+        case inspect.StructType() | inspect.DictType():
+            return isinstance(value, dict)
+        case inspect.VarTupleType() | inspect.TupleType():
+            return isinstance(value, list)
+        case _:
+            return isinstance(kind, _UNTYPED)
+
+
+def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
+    return (
+        (kind.ge is None or value >= kind.ge)
+        and (kind.gt is None or value > kind.gt)
+        and (kind.le is None or value <= kind.le)
+        and (kind.lt is None or value < kind.lt)
+    )
+
+
+def _matches(value: str, kind: inspect.StrType) -> bool:
+    return len(value) >= (kind.min_length or 0) and (
+        kind.pattern is None or re.search(kind.pattern, value) is not None
+    )
+
+
+def _length_fits(value: Any, kind: inspect.DictType | inspect.VarTupleType) -> bool:
+    most = kind.max_length
+    return len(value) >= (kind.min_length or 0) and (most is None or len(value) <= most)
+
+
+def _sweetened(value: Any, sugar: str, path: Path, document: Document) -> Any:
+    """A short form written out. What is none passes unchanged, for the type to judge."""
+    match sugar, value:
+        case "duration", str():
+            if not re.search(DURATION_PATTERN, value):
+                document.problem(path, shown(value), DURATION_ALLOWED)
+                return DROP
+            number, unit = re.fullmatch(_DURATION, value).groups()  # type: ignore[union-attr]
+            return round(float(number) * DURATION_UNITS[unit], 9)
+        case "names", list():
+            return _named(value, path, document)
+        case "one", str():
+            document.values[(*path, 0)] = document.spot(path)
+            return [value]
+        case "pair", [_, _]:
+            for i, name in enumerate(("from", "to")):
+                document.values[(*path, name)] = document.spot((*path, i))
+            return {"from": value[0], "to": value[1]}
+        case "groups", [str(), *_]:
+            for i in range(len(value)):
+                document.values[(*path, 0, i)] = document.spot((*path, i))
+            return [value]
+        case "service", str():
+            document.values[(*path, "url")] = document.spot(path)
+            return {"hello": True} if value == "hello" else {"url": value}
+    return value
+
+
+def _named(value: list[Any], path: Path, document: Document) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for i, name in enumerate(value):
+        spot = document.spot((*path, i))
+        if not isinstance(name, str):
+            document.problem((*path, i), shown(name), "a name")
+        elif name in names:
+            first = document.spot((*path, name))[0]
+            document.problem(
+                (*path, i), f"{shown(name)} a second time", f"once, as in line {first}"
+            )
+        else:
+            names[name] = {}
+            document.keys[(*path, name)] = document.values[(*path, name)] = spot
+    return names
+
+
+DURATION_ALLOWED = "a duration such as 250ms, 3s or 1m, or a number of seconds"
+
+
+def allowed(kind: inspect.Type) -> str:
+    """What may stand there, in words."""
+    kind, sugar = _unwrapped(kind)
+    if sugar in SUGAR_ALLOWED:
+        return SUGAR_ALLOWED[sugar]
+    match kind:
+        case inspect.UnionType():
+            words = [allowed(one) for one in kind.types if not isinstance(one, inspect.NoneType)]
+            return either(words)
+        case inspect.LiteralType():
+            return either(str(choice) for choice in kind.values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return "a whole number" + _bounds(kind)
+        case inspect.FloatType():
+            return "a number" + _bounds(kind)
+        case inspect.StrType():
+            return PATTERNS.get(
+                kind.pattern or "", f"text like {kind.pattern}" if kind.pattern else "text"
+            )
+        case inspect.StructType():
+            return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
+        case inspect.DictType():
+            exactly = " with one key" if kind.max_length == 1 else ""
+            return f"a mapping{exactly}"
+        case inspect.TupleType():
+            return f"a list of {len(kind.item_types)}, each {allowed(kind.item_types[0])}"
+        case inspect.VarTupleType():
+            return f"a list{' of at least one' if kind.min_length else ''}, each {allowed(kind.item_type)}"
+        case _:
+            return "a value"
+
+
+SUGAR_ALLOWED = {
+    "duration": DURATION_ALLOWED,
+    "names": "a mapping or a list of names",
+    "pair": "[A, B], or a mapping with from, to or both",
+    "service": "hello, a URL such as http://localhost:8000, or a mapping with command and url",
+}
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
+    low = (
+        f"at least {kind.ge}"
+        if kind.ge is not None
+        else f"above {kind.gt}"
+        if kind.gt is not None
+        else ""
+    )
+    if kind.le is None:
+        return f" of {low}" if low.startswith("at") else f" {low}" if low else ""
+    return f" from {kind.ge} to {kind.le}"
