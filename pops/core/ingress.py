@@ -1,0 +1,271 @@
+"""What a PoP makes of a visitor's request: a refusal, or the request as the connector shall get it.
+
+The ingress PoP does all the work on request headers, once. Relays and the egress PoP pass them on
+as they are. One walk over the fields does everything: hop-by-hop fields go (RFC 9110 section
+7.6.1), what only the edge may say is dropped when a visitor said it, and then said by the edge.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pops.core import pages
+from pops.core.pages import Problem
+from wire.headers import (
+    CDN_LOOP,
+    CF_CONNECTING_IP,
+    CF_IPCOUNTRY,
+    CF_RAY,
+    CF_VISITOR,
+    FORGEABLE,
+    HOP_BY_HOP,
+    UPGRADE,
+    UPGRADE_WEBSOCKET,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+)
+
+Headers = list[tuple[bytes, bytes]]
+
+LOOP_TOKEN = b"popnet"
+# A service may call a site of the same edge, and that one another: this often is no accident.
+MOST_PASSES = 8
+# A request that may be sent again after it was perhaps received (RFC 9110 section 9.2.1).
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+# The usual fields of a request pass without a closer look. Everything else is looked at.
+_PASS = frozenset(
+    {
+        b"accept",
+        b"accept-language",
+        b"authorization",
+        b"cache-control",
+        b"content-type",
+        b"cookie",
+        b"if-modified-since",
+        b"if-none-match",
+        b"origin",
+        b"pragma",
+        b"priority",
+        b"range",
+        b"referer",
+        b"sec-ch-ua",
+        b"sec-ch-ua-mobile",
+        b"sec-ch-ua-platform",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"upgrade-insecure-requests",
+        b"user-agent",
+    }
+)
+_FORGED_PREFIXES = (b"cf-", b"x-forwarded-", b"popnet-", b"x-popnet-")
+# `cdn-loop` is set anew, the others are read out and have their own place.
+_TAKEN = frozenset({b"host", b"expect", b"upgrade", CDN_LOOP}) | HOP_BY_HOP
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """What is known of a visitor's connection, and the fields that say it on each request."""
+
+    address: str
+    scheme: str
+    sni: str | None
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, address: str, scheme: str, sni: str | None, country: str) -> Visitor:
+        # IPv4 visitors on an IPv6 socket, and the zone of a link-local address.
+        plain = address.removeprefix("::ffff:").partition("%")[0]
+        shown, protocol = plain.encode(), scheme.encode()
+        return cls(
+            plain,
+            scheme,
+            sni.lower() if sni else None,
+            (
+                (CF_CONNECTING_IP, shown),
+                (X_FORWARDED_FOR, shown),
+                (X_FORWARDED_PROTO, protocol),
+                (CF_VISITOR, b'{"scheme":"%s"}' % protocol),
+                (CF_IPCOUNTRY, country.encode()),
+            ),
+        )
+
+
+@dataclass(slots=True)
+class Request:
+    """A visitor's request, understood. `headers` are those for the connector."""
+
+    method: bytes
+    host: str
+    tunnel: str  # UUID
+    ray: str
+    headers: Headers
+    accept: bytes
+    websocket: bool
+    expects_continue: bool
+    length: int | None
+    safe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request goes no further, and what its error page needs to know."""
+
+    problem: Problem
+    ray: str
+    accept: bytes
+
+
+class Ingress:
+    """`hosts`: public name -> tunnel UUID. Rays come from the handed-in Random."""
+
+    def __init__(
+        self, me: str, hosts: Mapping[str, str], rng: random.Random, *, body_limit: int
+    ) -> None:
+        self._me = me.encode()
+        self._hosts = dict(hosts)
+        self._rng = rng
+        self._body_limit = body_limit
+
+    def new_ray(self) -> str:
+        return f"{self._rng.getrandbits(64):016x}"
+
+    def understand(self, headers: Headers, visitor: Visitor) -> Request | Refusal:
+        """Decide on one request head, given in HTTP/2 form."""
+        ray = self.new_ray()
+        method = path = authority = accept = loop = b""
+        upgrade = protocol = host_field = b""
+        encoding = connection = length_text = b""
+        expects = False
+        out: Headers = []
+        for field in headers:
+            name, value = field
+            if name in _PASS:
+                out.append(field)
+                if name == b"accept":
+                    accept = value
+            elif name[:1] == b":":
+                if name == b":method":
+                    method = value
+                elif name == b":path":
+                    path = value
+                elif name == b":authority":
+                    authority = value
+                elif name == b":protocol":
+                    protocol = value
+            elif name in _TAKEN:
+                if name == b"host":
+                    host_field = value
+                elif name == b"connection":
+                    connection += b"," + value
+                elif name == b"upgrade":
+                    upgrade = value
+                elif name == b"expect":
+                    expects = value.lower() == b"100-continue"
+                elif name == CDN_LOOP:
+                    loop = loop + b", " + value if loop else value
+                elif name == b"te" and b"trailers" in value.lower():
+                    out.append((b"te", b"trailers"))
+            elif name == b"content-length":
+                length_text = value
+                out.append(field)
+            elif name == b"accept-encoding":
+                encoding = value
+                out.append(field)
+            elif name not in FORGEABLE and not name.startswith(_FORGED_PREFIXES):
+                out.append(field)
+        host = _host_name(authority or host_field)
+        problem = self._problem(method, path, host, authority, host_field, loop, protocol, visitor)
+        if problem is not None:
+            return Refusal(problem, ray, accept)
+        length = int(length_text) if length_text.isdigit() else None
+        if length is not None and length > self._body_limit:
+            return Refusal(pages.body_too_large(self._body_limit), ray, accept)
+        if connection:
+            out = _without_named(out, connection)
+        websocket = protocol == b"websocket" or upgrade.lower() == b"websocket"
+        if websocket:
+            method = b"GET"
+            out.append((UPGRADE, UPGRADE_WEBSOCKET))
+        head: Headers = [
+            (b":method", method),
+            (b":scheme", b"https"),
+            (b":authority", authority or host_field),
+            (b":path", path),
+            (CF_RAY, b"%s-%s" % (ray.encode(), self._me)),
+            (CDN_LOOP, b"%s, %s" % (loop, LOOP_TOKEN) if loop else LOOP_TOKEN),
+        ]
+        head += visitor.fields
+        head += out
+        if not encoding:
+            # Without it, a connector in Go asks the origin for gzip and unpacks it unseen.
+            head.append((b"accept-encoding", b"identity"))
+        return Request(
+            method=method,
+            host=host,
+            tunnel=self._hosts[host],
+            ray=ray,
+            headers=head,
+            accept=accept,
+            websocket=websocket,
+            expects_continue=expects,
+            length=length,
+            safe=method in SAFE_METHODS,
+        )
+
+    def _problem(
+        self,
+        method: bytes,
+        path: bytes,
+        host: str,
+        authority: bytes,
+        host_field: bytes,
+        loop: bytes,
+        protocol: bytes,
+        visitor: Visitor,
+    ) -> Problem | None:
+        if host not in self._hosts:
+            if not host:
+                return pages.bad_request("it names no host")
+            if visitor.sni is not None and visitor.sni != host:
+                return pages.misdirected(host, visitor.sni)
+            return pages.unknown_host(host)
+        # Another of our hosts on the same connection is coalescing, which RFC 9113 section 9.1.1
+        # allows; a name that we do not serve was never ours to coalesce with.
+        sni = visitor.sni
+        if sni is not None and sni != host and sni not in self._hosts:
+            return pages.misdirected(host, sni)
+        if authority and host_field and _host_name(host_field) != host:
+            return pages.bad_request("Host and authority differ")
+        if method == b"CONNECT" and protocol != b"websocket":
+            return pages.method_refused("CONNECT")
+        if method == b"TRACE" or not method:
+            return pages.method_refused(method.decode("latin-1"))
+        if not path.startswith(b"/") and not (path == b"*" and method == b"OPTIONS"):
+            return pages.bad_request("its path does not begin with /")
+        if loop and loop.count(LOOP_TOKEN) >= MOST_PASSES:
+            return pages.looped(f"it has passed this edge {MOST_PASSES} times")
+        return None
+
+
+def _host_name(authority: bytes) -> str:
+    """Lower case, without port and final dot."""
+    text = authority.decode("latin-1").lower()
+    if text[:1] == "[":
+        return text.partition("]")[0][1:]
+    return text.partition(":")[0].removesuffix(".")
+
+
+def _without_named(headers: Headers, connection: bytes) -> Headers:
+    """Fields that a Connection field names concern the visitor's connection alone."""
+    named = {token.strip().lower() for token in connection.split(b",")}
+    # The names that frame a message or say who asks must not be removed by naming them.
+    named -= {b"", b"te", b"content-length", b"cookie", b"authorization", b"upgrade", b"close"}
+    named.discard(b"keep-alive")
+    if not named:
+        return headers
+    return [field for field in headers if field[0] not in named]

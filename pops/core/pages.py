@@ -1,0 +1,160 @@
+"""Error pages: short, and honest about which hop failed.
+
+HTML for browsers, JSON for programs that ask for it, and nothing that the visitor could not see
+anyway: names of PoPs, the ray by which the operator finds the request in the logs, and what to do.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from enum import Enum
+
+from wire.overlay import Fault, FaultCode
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Failed(Enum):
+    """Which leg of the journey: visitor | edge | tunnel | origin."""
+
+    REQUEST = "your request"
+    EDGE = "the edge network"
+    TUNNEL = "the tunnel"
+    ORIGIN = "the origin service"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a visitor does not get what was asked for. `code` is a stable word for programs."""
+
+    status: int
+    code: str
+    title: str
+    failed: Failed
+    detail: str = ""
+    pop: str = ""  # the PoP that noticed; "" for the ingress
+    number: int | None = None  # a number that users of such networks know, e.g. 1033
+
+    @property
+    def origin_unreached(self) -> bool:
+        """The request certainly never reached a connector, so another way may be tried."""
+        return self.failed is Failed.EDGE or self.code in ("no-tunnel", "tunnel-lost")
+
+
+def bad_request(detail: str) -> Problem:
+    return Problem(400, "bad-request", "Bad request", Failed.REQUEST, detail)
+
+
+def unknown_host(host: str) -> Problem:
+    return Problem(
+        404, "unknown-host", "No such site here", Failed.REQUEST, f"{host[:100]} is not served here"
+    )
+
+
+def misdirected(host: str, sni: str) -> Problem:
+    detail = f"the TLS connection was made for {sni[:100]}, the request names {host[:100]}"
+    return Problem(421, "misdirected", "Misdirected request", Failed.REQUEST, detail)
+
+
+def method_refused(method: str) -> Problem:
+    return Problem(
+        405, "method", "Method not allowed", Failed.REQUEST, f"{method[:20]} is not carried here"
+    )
+
+
+def body_too_large(limit: int) -> Problem:
+    return Problem(
+        413, "body-too-large", "Content too large", Failed.REQUEST, f"the limit is {limit} bytes"
+    )
+
+
+def headers_too_large(limit: int) -> Problem:
+    return Problem(
+        431,
+        "headers-too-large",
+        "Request header fields too large",
+        Failed.REQUEST,
+        f"the limit is {limit} bytes",
+    )
+
+
+def looped(detail: str) -> Problem:
+    return Problem(508, "loop", "Loop detected", Failed.EDGE, detail)
+
+
+_FAULTS: dict[FaultCode, tuple[int, str, Failed]] = {
+    FaultCode.NO_TUNNEL: (530, "The tunnel is not connected", Failed.TUNNEL),
+    FaultCode.TUNNEL_LOST: (502, "The tunnel connection was lost", Failed.TUNNEL),
+    FaultCode.TUNNEL_PROTOCOL: (502, "The connector gave no valid response", Failed.TUNNEL),
+    FaultCode.ORIGIN: (502, "The origin gave no valid response", Failed.ORIGIN),
+    FaultCode.OVERLAY: (502, "A PoP on the way cannot be reached", Failed.EDGE),
+    FaultCode.TIMEOUT: (504, "No response in time", Failed.ORIGIN),
+    FaultCode.LOOP: (508, "Loop detected", Failed.EDGE),
+    FaultCode.ROUTE: (502, "PoPs disagree about the way", Failed.EDGE),
+    FaultCode.DRAINING: (503, "This PoP is going away", Failed.EDGE),
+}
+
+
+def fault_status(code: FaultCode) -> int:
+    return _FAULTS[code][0]
+
+
+def from_fault(fault: Fault) -> Problem:
+    """What the visitor is told about a failure behind the ingress PoP."""
+    status, title, failed = _FAULTS[fault.code]
+    number = 1033 if fault.code is FaultCode.NO_TUNNEL else None
+    return Problem(status, fault.code.value, title, failed, fault.detail, fault.pop, number)
+
+
+def wants_json(accept: bytes) -> bool:
+    """JSON when it is asked for and HTML is not; browsers always name text/html."""
+    return b"json" in accept and b"text/html" not in accept
+
+
+def render(
+    problem: Problem, *, ray: str, me: str, path: tuple[str, ...], accept: bytes
+) -> tuple[Headers, bytes]:
+    """Response head and body. `path` is the way the request was sent, empty if it never was."""
+    way = ">".join(path)
+    if wants_json(accept):
+        fields = {
+            "status": problem.status,
+            "error": problem.code,
+            "number": problem.number,
+            "title": problem.title,
+            "failed": problem.failed.name.lower(),
+            "detail": problem.detail or None,
+            "pop": problem.pop or me,
+            "path": way or None,
+            "ray": f"{ray}-{me}",
+        }
+        kept = {name: value for name, value in fields.items() if value is not None}
+        kind, body = b"application/json", json.dumps(kept).encode() + b"\n"
+    else:
+        kind, body = b"text/html; charset=utf-8", _html(problem, f"{ray}-{me}", me, way)
+    headers = [
+        (b":status", b"%d" % problem.status),
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    return headers, body
+
+
+def _html(problem: Problem, ray: str, me: str, way: str) -> bytes:
+    number = f" &middot; error {problem.number}" if problem.number is not None else ""
+    rows = [("Failed", problem.failed.value), ("Noticed at", problem.pop or me)]
+    if way:
+        rows.append(("Way", way))
+    rows.append(("Ray", ray))
+    listed = "".join(f"<dt>{name}<dd>{html.escape(value)}" for name, value in rows)
+    title = f"{problem.status} {html.escape(problem.title)}"
+    detail = f"<p>{html.escape(problem.detail)}" if problem.detail else ""
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font:1rem/1.5 system-ui;margin:4rem auto;max-width:36rem}"
+        "dt{float:left;width:7rem;color:#666}</style>"
+        f"<h1>{title}</h1><p>popnet{number}{detail}<dl>{listed}</dl>\n"
+    ).encode()

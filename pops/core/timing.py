@@ -1,0 +1,26 @@
+"""The `server-timing` of a response: what each PoP on the way saw (W3C Server Timing).
+
+A PoP measures from passing the request on until the response head came back, on its own clock
+alone. So the first figure is the whole way behind the ingress PoP, and the difference of two
+neighbours' figures is one round trip between them plus the work of the second.
+"""
+
+from __future__ import annotations
+
+from wire.overlay import ORIGIN, Timings
+
+
+def server_timing(path: tuple[str, ...], ingress_s: float, timings: Timings) -> bytes:
+    """Nearest to the visitor first, as the request travelled. `timings` are the records of the
+    hops behind the ingress PoP, nearest to the origin first."""
+    role = "ingress" if len(path) > 1 else "ingress+egress"
+    text = f'{path[0]};dur={ingress_s * 1e3:.3f};desc="{role}"'
+    egress = path[-1]
+    for who, seconds in reversed(timings):
+        if who == ORIGIN:
+            text += f", origin;dur={seconds * 1e3:.3f}"
+        elif who == egress:
+            text += f', {who};dur={seconds * 1e3:.3f};desc="egress"'
+        else:
+            text += f', {who};dur={seconds * 1e3:.3f};desc="relay"'
+    return text.encode()
