@@ -14,6 +14,7 @@ bytes handed to `data_received` stay counted against the sender until `Stream.cr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 Headers = list[tuple[bytes, bytes]]
@@ -22,10 +23,31 @@ HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of the connection that carries a stream. One object per connection."""
+
+    address: str
+    port: int
+    local_address: str
+    local_port: int
+    protocol: str
+    """"h2" or "http/1.1"."""
+    tls: bool
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+
 class Stream(Protocol):
     """The writing side of one exchange, as its user sees it. No method raises after the stream was lost."""
 
     user: StreamUser
+
+    @property
+    def peer(self) -> Peer:
+        """The connection's other end."""
 
     @property
     def backlog(self) -> int:
@@ -41,7 +63,11 @@ class Stream(Protocol):
         """Send trailer fields and end this direction."""
 
     def reset(self, code: int) -> None:
-        """Abandon both directions at once; `code` is an RFC 9113 section 7 error code. No callback follows."""
+        """Abandon both directions at once; `code` is an RFC 9113 section 7 error code. No callback follows.
+
+        NO_ERROR (0) after this side was ended is the exception to "at once": it says that the rest of what the peer
+        sends is not wanted (RFC 9113 section 8.1), and what was queued before it is still delivered.
+        """
 
     def credit(self, size: int) -> None:
         """Say that `size` bytes handed to `data_received` have been passed on, so the sender may send more."""
@@ -60,4 +86,7 @@ class StreamUser(Protocol):
         """`backlog` was above `HIGH_WATER` and fell under `LOW_WATER`."""
 
     def lost(self, code: int) -> None:
-        """The peer reset the stream or its connection went away (`code` as in `Stream.reset`)."""
+        """The peer reset the stream or its connection went away (`code` as in `Stream.reset`).
+
+        NO_ERROR (0) after the peer ended its side is normal: it answered early and wants no more of our body.
+        """

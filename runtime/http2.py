@@ -1,0 +1,716 @@
+"""One HTTP/2 connection on an asyncio transport: many `Stream`s, either role, whoever dialled.
+
+Feed, carry out, re-arm: bytes from the transport go to the engine, which calls this object back as its `Sink`; what
+the engine has to say is written by one `call_soon` per connection and turn of the loop, so that everything that
+happened in a turn leaves in one write. Only the loop's own interface is used (call_soon, call_later, transports).
+
+Back-pressure towards the peer: while the transport is full (`pause_writing`) the engine is not asked for bytes, so
+bodies stay queued in it per stream, where `Stream.backlog` sees them. The transport itself holds at most
+`_TRANSPORT_HIGH` plus one flush.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Peer, Stream, StreamUser
+from runtime.transports import Discard, peer_of
+from wire.http2 import fields
+from wire.http2.engine import ErrorCode, Http2Error, Http2Settings, Role
+from wire.http2.engines import EngineName, create
+
+__all__ = ["ErrorCode", "Http2Connection", "Http2Error", "Http2Settings", "Http2Stream", "Role"]
+
+_FLUSH = 64 * 1024
+_TRANSPORT_HIGH = 128 * 1024
+_MAX_PINGS = 64
+_DISCARD = Discard()
+
+
+class Http2Stream:
+    """See `runtime.streams.Stream`. Made by `Http2Connection` only."""
+
+    __slots__ = ("_connection", "_early", "_ended", "_held", "_peer_ended", "stream_id", "user")
+
+    def __init__(self, connection: Http2Connection, stream_id: int, user: StreamUser) -> None:
+        self.user = user
+        self.stream_id = stream_id
+        # None once the stream is over: every method is then a quiet no-op.
+        self._connection: Http2Connection | None = connection
+        self._ended = False
+        self._peer_ended = False
+        # Bytes handed to the user and not yet credited.
+        self._held = 0
+        # Body given before the peer had room for the stream, or None when the stream is on the wire.
+        self._early: list[tuple[str, Any, bool]] | None = None
+
+    @property
+    def peer(self) -> Peer:
+        connection = self._connection
+        return connection.peer if connection is not None else _NO_PEER
+
+    @property
+    def lost(self) -> bool:
+        """Whether the stream is over, for whatever reason."""
+        return self._connection is None
+
+    @property
+    def backlog(self) -> int:
+        connection = self._connection
+        if connection is None:
+            return 0
+        if self._early is not None:
+            return sum(len(item) for kind, item, _ in self._early if kind == "data")
+        return connection._engine.backlog(self.stream_id)
+
+    def send_headers(self, headers: Headers, *, end: bool = False) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            headers = fields.safe(headers)
+        except fields.MalformedFieldError:
+            connection._fail_stream(self, ErrorCode.INTERNAL_ERROR)
+            return
+        if connection.role is Role.CLIENT:
+            connection._open(self, headers, end)
+        elif headers[0][1][:1] == b"1":
+            connection._engine.send_informational(self.stream_id, headers)
+        else:
+            if end:
+                self._ended = True
+            connection._engine.send_response(self.stream_id, headers, end)
+        if not connection._flush_due:
+            connection._schedule_flush()
+
+    def send_data(self, data: bytes, *, end: bool = False) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if end:
+            self._ended = True
+        if self._early is not None:
+            self._early.append(("data", data, end))
+            return
+        engine = connection._engine
+        engine.send_data(self.stream_id, data, end)
+        if not end and engine.backlog(self.stream_id) > HIGH_WATER:
+            # Looked at after this turn's flush, and then whenever the peer gives credit.
+            connection._clogged[self.stream_id] = self
+            connection._moved.add(self.stream_id)
+        if not connection._flush_due:
+            connection._schedule_flush()
+
+    def send_trailers(self, headers: Headers) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        self._ended = True
+        try:
+            headers = fields.safe([field for field in headers if not field[0].startswith(b":")])
+        except fields.MalformedFieldError:
+            headers = []
+        if self._early is not None:
+            self._early.append(("trailers", headers, True))
+            return
+        if headers:
+            connection._engine.send_trailers(self.stream_id, headers)
+        else:
+            connection._engine.send_data(self.stream_id, b"", True)
+        if not connection._flush_due:
+            connection._schedule_flush()
+
+    def reset(self, code: int) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection._reset(self, code)
+
+    def credit(self, size: int) -> None:
+        # After the peer's end nobody waits for stream credit; what is held is settled when the stream closes.
+        connection = self._connection
+        if connection is None or self._peer_ended:
+            return
+        self._held -= size
+        connection._engine.acknowledge(self.stream_id, size)
+        if not connection._flush_due:
+            connection._schedule_flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Snapshot:
+    """What an operator wants to know of a connection."""
+
+    role: str
+    peer: str
+    state: str
+    streams: int
+    waiting: int
+    peer_max_streams: int
+    opened: int
+    rtt_s: float | None
+    bytes_in: int
+    bytes_out: int
+
+    def __str__(self) -> str:
+        rtt = "-" if self.rtt_s is None else f"{self.rtt_s * 1000:.1f} ms"
+        return (
+            f"h2 {self.role} {self.peer} {self.state} streams {self.streams}/{self.peer_max_streams}"
+            f" (+{self.waiting} waiting, {self.opened} so far) rtt {rtt} in {self.bytes_in} out {self.bytes_out}"
+        )
+
+
+class Http2Connection(asyncio.Protocol):
+    """One connection. `role` says who opens streams; it does not matter who dialled.
+
+    Callbacks: `on_request(stream)` for a new stream of the peer (server role) returns its user; `on_ready()` when the
+    peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_ping_ack(payload, rtt_s)`;
+    `on_goaway(code)` when the peer announced that it leaves; `on_idle()` when the last open stream ended.
+    """
+
+    def __init__(
+        self,
+        role: Role | str,
+        *,
+        engine: EngineName = "ngh2",
+        settings: Http2Settings | None = None,
+        on_request: Callable[[Stream], StreamUser] | None = None,
+        on_ready: Callable[[], None] | None = None,
+        on_lost: Callable[[str], None] | None = None,
+        on_ping_ack: Callable[[bytes, float], None] | None = None,
+        on_goaway: Callable[[int], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
+        now: Callable[[], float] | None = None,
+        settings_timeout_s: float | None = 10.0,
+        idle_timeout_s: float | None = None,
+        max_waiting: int = 1024,
+    ) -> None:
+        self.role = Role(role)
+        self.settings = settings or Http2Settings()
+        self.peer = _NO_PEER
+        self.rtt: float | None = None
+        self.error: Http2Error | None = None
+        self.opened = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._engine = create(engine, self.role, self.settings, self)
+        self._on_request = on_request
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._on_ping_ack = on_ping_ack
+        self._on_goaway = on_goaway
+        self._on_idle = on_idle
+        self._now = now
+        self._settings_timeout_s = settings_timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self._max_waiting = max_waiting
+        self._streams: dict[int, Http2Stream] = {}
+        # Streams the peer has no room for yet, in order.
+        self._waiting: deque[tuple[Http2Stream, Headers, bool]] = deque()
+        # Streams whose users wait for `drained`, and those of them that may have moved since the last look.
+        self._clogged: dict[int, Http2Stream] = {}
+        self._moved: set[int] = set()
+        # Streams to be reset with NO_ERROR when what they queued has left.
+        self._parting: set[int] = set()
+        self._pings: dict[bytes, float] = {}
+        self._ping_count = 0
+        self._transport: asyncio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_due = False
+        self._paused = False
+        self._ready = False
+        self._draining = False
+        self._closing = False
+        self._closed = False
+
+    # What the owner asks
+
+    def open(self, user: StreamUser) -> Http2Stream:
+        """A new stream (client role); it reaches the wire with `send_headers`."""
+        assert self.role is Role.CLIENT
+        stream = Http2Stream(self, 0, user)
+        if self._closing or self._closed:
+            stream._connection = None
+            asyncio.get_running_loop().call_soon(user.lost, ErrorCode.REFUSED_STREAM)
+        return stream
+
+    @property
+    def streams(self) -> int:
+        """Streams open now."""
+        return len(self._streams)
+
+    @property
+    def peer_max_streams(self) -> int:
+        """How many streams the peer lets us have open."""
+        return self._engine.peer_max_streams
+
+    @property
+    def available(self) -> int:
+        """How many streams could be opened now without waiting."""
+        if self._closing or self._closed or self._draining or not self._engine.can_open:
+            return 0
+        return max(0, self._engine.peer_max_streams - len(self._streams) - len(self._waiting))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the peer's SETTINGS came, and the connection still lives."""
+        return self._ready and not self._closed
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def ping(self, payload: bytes | None = None) -> bytes:
+        """Send a PING now; `on_ping_ack` gets the payload and the RTT. Returns the (eight-byte) payload."""
+        if payload is None:
+            self._ping_count += 1
+            payload = struct.pack("!Q", self._ping_count)
+        assert len(payload) == 8
+        if self._transport is not None and not self._closing and len(self._pings) < _MAX_PINGS:
+            self._engine.ping(payload)
+            self._pings[payload] = self._time()
+            self._flush()
+        return payload
+
+    def goaway(self, code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
+        """Tell the peer that no new streams are taken; open ones go on."""
+        self._engine.goaway(code, debug)
+        self._schedule_flush()
+
+    def drain(self) -> None:
+        """Take and open no new streams, let the open ones finish, then close.
+
+        A server announces first and means it one round trip later (RFC 9113 section 6.8), so that requests on their
+        way are still served.
+        """
+        if self._draining or self._closing or self._closed:
+            return
+        self._draining = True
+        if self.role is Role.SERVER and self._transport is not None:
+            self._engine.shutdown_notice()
+            self.ping(_DRAIN_PING)
+        else:
+            self._engine.goaway(ErrorCode.NO_ERROR)
+            self._finish_if_idle()
+        self._schedule_flush()
+
+    def close(self, code: int = ErrorCode.NO_ERROR) -> None:
+        """Say GOAWAY and hang up. Open streams are lost."""
+        if self._closing or self._closed:
+            return
+        self._closing = True
+        self._engine.terminate(code)
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up without a word."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def snapshot(self) -> Http2Snapshot:
+        if self._closed:
+            state = "closed"
+        elif self._draining or self._closing:
+            state = "draining"
+        else:
+            state = "ready" if self._ready else "new"
+        return Http2Snapshot(
+            role=self.role.value,
+            peer=f"{self.peer.address}:{self.peer.port}",
+            state=state,
+            streams=len(self._streams),
+            waiting=len(self._waiting),
+            peer_max_streams=self._engine.peer_max_streams,
+            opened=self.opened,
+            rtt_s=self.rtt,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+        )
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._loop = asyncio.get_running_loop()
+        self.peer = peer_of(self._transport, "h2")
+        self._transport.set_write_buffer_limits(high=_TRANSPORT_HIGH, low=_TRANSPORT_HIGH // 4)
+        self._engine.start()
+        self._flush()
+        if self._settings_timeout_s is not None:
+            self._timer = self._loop.call_later(self._settings_timeout_s, self._settings_missing)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing or self._closed:
+            return
+        self.bytes_in += len(data)
+        try:
+            self._engine.receive(data)
+        except Http2Error as error:
+            self._fail(error)
+            return
+        if not self._flush_due:
+            self._schedule_flush()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._moved.update(self._clogged)
+        self._schedule_flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.error is not None:
+            reason = str(self.error)
+        elif exc is not None:
+            reason = str(exc) or type(exc).__name__
+        else:
+            reason = "closed" if self._closing else "closed by peer"
+        code = self.error.code if self.error is not None else ErrorCode.INTERNAL_ERROR
+        waiting = [stream for stream, _, _ in self._waiting]
+        self._waiting.clear()
+        for stream in [*self._streams.values(), *waiting]:
+            # A stream the peer never saw may be tried again elsewhere.
+            self._lose(stream, code if stream.stream_id else ErrorCode.REFUSED_STREAM)
+        self._streams.clear()
+        self._clogged.clear()
+        self._parting.clear()
+        self._pings.clear()
+        if self._on_lost is not None:
+            self._on_lost(reason)
+
+    # What the engine calls (wire.http2.engine.Sink)
+
+    def request_received(self, stream_id: int, headers: Headers, end: bool) -> None:
+        stream = Http2Stream(self, stream_id, _DISCARD)
+        self._streams[stream_id] = stream
+        self.opened += 1
+        stream._peer_ended = end
+        if (
+            len(headers) > self.settings.max_header_count
+            or fields.list_size(headers) > self.settings.max_header_list_size
+        ):
+            stream.send_headers([(b":status", b"431")], end=True)
+            stream.reset(ErrorCode.NO_ERROR)
+            return
+        if self._on_request is None or self._closing:
+            stream.reset(ErrorCode.REFUSED_STREAM)
+            return
+        try:
+            stream.user = self._on_request(stream)
+            stream.user.headers_received(headers, end)
+        except Exception as error:  # noqa: BLE001  one exchange's bug must not take the others with it
+            self._user_failed(stream, error)
+
+    def response_received(self, stream_id: int, headers: Headers, end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if end:
+            stream._peer_ended = True
+        try:
+            stream.user.headers_received(headers, end)
+        except Exception as error:  # noqa: BLE001
+            self._user_failed(stream, error)
+
+    def body_received(self, stream_id: int, data: bytes, end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if data:
+                self._engine.acknowledge(stream_id, len(data))
+            return
+        stream._held += len(data)
+        if end:
+            stream._peer_ended = True
+        try:
+            stream.user.data_received(data, end)
+        except Exception as error:  # noqa: BLE001
+            self._user_failed(stream, error)
+
+    def trailers_received(self, stream_id: int, headers: Headers) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream._peer_ended = True
+        try:
+            stream.user.trailers_received(headers)
+        except Exception as error:  # noqa: BLE001
+            self._user_failed(stream, error)
+
+    def stream_closed(self, stream_id: int, code: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return
+        if stream._held:
+            self._engine.acknowledge(stream_id, stream._held)
+            stream._held = 0
+        if self._clogged:
+            self._clogged.pop(stream_id, None)
+        if self._parting:
+            self._parting.discard(stream_id)
+        self._lose(stream, code)
+        if self._waiting:
+            self._open_waiting()
+        if not self._streams:
+            self._now_idle()
+
+    def window_opened(self, stream_id: int) -> None:
+        if self._clogged:
+            if stream_id == 0:
+                self._moved.update(self._clogged)
+            elif stream_id in self._clogged:
+                self._moved.add(stream_id)
+
+    def settings_received(self) -> None:
+        self._moved.update(self._clogged)
+        if not self._ready:
+            self._ready = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self._streams:
+                self._arm_idle()
+            if self._on_ready is not None:
+                self._on_ready()
+        if self._waiting:
+            self._open_waiting()
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        sent_at = self._pings.pop(payload, None)
+        if sent_at is None:
+            return
+        self.rtt = self._time() - sent_at
+        if payload == _DRAIN_PING:
+            self._engine.goaway(ErrorCode.NO_ERROR)
+            self._finish_if_idle()
+        elif self._on_ping_ack is not None:
+            self._on_ping_ack(payload, self.rtt)
+
+    def goaway_received(self, last_stream_id: int, code: int, debug: bytes) -> None:
+        self._draining = True
+        waiting, self._waiting = self._waiting, deque()
+        for stream, _, _ in waiting:
+            self._lose(stream, ErrorCode.REFUSED_STREAM)
+        if self._on_goaway is not None:
+            self._on_goaway(code)
+        if self.role is Role.CLIENT:
+            self._finish_if_idle()
+
+    def connection_closed(self, code: int, debug: bytes) -> None:
+        if code != ErrorCode.NO_ERROR and self.error is None:
+            self.error = Http2Error(code, debug.decode("ascii", "replace")[:200])
+        self._closing = True
+        self._schedule_flush()
+
+    # Inside
+
+    def _time(self) -> float:
+        if self._now is not None:
+            return self._now()
+        assert self._loop is not None
+        return self._loop.time()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_due and self._loop is not None:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        transport = self._transport
+        if transport is None:
+            return
+        engine = self._engine
+        try:
+            while not self._paused:
+                data = engine.data_to_send(_FLUSH)
+                if not data:
+                    break
+                self.bytes_out += len(data)
+                transport.write(data)
+        except Http2Error as error:
+            self._fail(error)
+            return
+        if self._closing and not self._paused:
+            transport.close()
+            return
+        if self._parting and not self._paused:
+            self._part()
+        if self._moved:
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        moved, self._moved = self._moved, set()
+        for stream_id in sorted(moved):
+            stream = self._clogged.get(stream_id)
+            if stream is not None and self._engine.backlog(stream_id) < LOW_WATER:
+                del self._clogged[stream_id]
+                stream.user.drained()
+
+    def _part(self) -> None:
+        """Reset the streams that wanted to leave politely and have nothing left to say."""
+        for stream_id in sorted(self._parting):
+            if self._engine.backlog(stream_id) == 0:
+                self._parting.discard(stream_id)
+                self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+                self._schedule_flush()
+
+    def _open(self, stream: Http2Stream, headers: Headers, end: bool) -> None:
+        assert stream.stream_id == 0
+        assert stream._early is None
+        if end:
+            stream._ended = True
+        if self._draining or not self._engine.can_open:
+            self._fail_stream(stream, ErrorCode.REFUSED_STREAM)
+        elif len(self._streams) < self._engine.peer_max_streams and not self._waiting:
+            self._start_stream(stream, headers, end)
+        elif len(self._waiting) < self._max_waiting:
+            stream._early = []
+            self._waiting.append((stream, headers, end))
+        else:
+            self._fail_stream(stream, ErrorCode.REFUSED_STREAM)
+
+    def _start_stream(self, stream: Http2Stream, headers: Headers, end: bool) -> None:
+        stream_id = self._engine.send_request(headers, end)
+        if not stream_id:
+            self._fail_stream(stream, ErrorCode.REFUSED_STREAM)
+            return
+        stream.stream_id = stream_id
+        self._streams[stream_id] = stream
+        self.opened += 1
+
+    def _open_waiting(self) -> None:
+        while self._waiting and len(self._streams) < self._engine.peer_max_streams:
+            stream, headers, end = self._waiting.popleft()
+            if stream._connection is None:
+                continue
+            early = stream._early or []
+            stream._early = None
+            self._start_stream(stream, headers, end)
+            for kind, item, item_end in early:
+                if kind == "data":
+                    stream.send_data(item, end=item_end)
+                else:
+                    stream.send_trailers(item)
+            if early and stream._connection is not None:
+                # It may have been above the mark while it waited.
+                self._clogged[stream.stream_id] = stream
+                self._moved.add(stream.stream_id)
+        self._schedule_flush()
+
+    def _reset(self, stream: Http2Stream, code: int) -> None:
+        stream._connection = None
+        stream.user = _DISCARD
+        if not stream.stream_id:
+            return  # never reached the wire
+        if stream._held:
+            self._engine.acknowledge(stream.stream_id, stream._held)
+            stream._held = 0
+        self._clogged.pop(stream.stream_id, None)
+        if code == ErrorCode.NO_ERROR and stream._ended:
+            self._parting.add(stream.stream_id)
+        else:
+            self._engine.reset(stream.stream_id, code)
+        self._schedule_flush()
+
+    def _fail_stream(self, stream: Http2Stream, code: int) -> None:
+        """Lose a stream from within one of its own methods: its user hears of it in the next turn, not inside."""
+        user = stream.user
+        if stream.stream_id:
+            self._reset(stream, code)
+        stream._connection = None
+        if self._loop is not None:
+            self._loop.call_soon(user.lost, code)
+
+    def _lose(self, stream: Http2Stream, code: int) -> None:
+        """The stream is over; tell its user unless both directions had ended."""
+        if stream._connection is None:
+            return
+        stream._connection = None
+        if stream._peer_ended and stream._ended:
+            return
+        try:
+            stream.user.lost(code)
+        except Exception as error:  # noqa: BLE001
+            self._report(error)
+
+    def _user_failed(self, stream: Http2Stream, error: Exception) -> None:
+        self._report(error)
+        if stream._connection is not None:
+            user = stream.user
+            self._reset(stream, ErrorCode.INTERNAL_ERROR)
+            with contextlib.suppress(Exception):
+                user.lost(ErrorCode.INTERNAL_ERROR)
+
+    def _report(self, error: Exception) -> None:
+        assert self._loop is not None
+        self._loop.call_exception_handler(
+            {"message": "a stream's user failed", "exception": error, "protocol": self}
+        )
+
+    def _now_idle(self) -> None:
+        if self._draining:
+            self._finish_if_idle()
+        else:
+            self._arm_idle()
+        if self._on_idle is not None:
+            self._on_idle()
+
+    def _arm_idle(self) -> None:
+        if self._idle_timeout_s is not None and self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(
+                self._idle_timeout_s, self._idle_expired, self.opened
+            )
+
+    def _idle_expired(self, opened: int) -> None:
+        # The timer is not touched by requests; it looks whether there were any, once per period.
+        self._timer = None
+        if self._closed or self._closing:
+            return
+        if self._streams or self.opened != opened:
+            self._arm_idle()
+        else:
+            self.drain()
+
+    def _finish_if_idle(self) -> None:
+        if not self._streams and not self._closing:
+            self._closing = True
+            self._schedule_flush()
+
+    def _settings_missing(self) -> None:
+        self._timer = None
+        self._fail(Http2Error(ErrorCode.SETTINGS_TIMEOUT, "the peer sent no SETTINGS in time"))
+
+    def _fail(self, error: Http2Error) -> None:
+        self.error = error
+        self._closing = True
+        self._engine.terminate(error.code)
+        transport = self._transport
+        if transport is not None:
+            with contextlib.suppress(Http2Error):
+                data = self._engine.data_to_send(_FLUSH)
+                if data:
+                    transport.write(data)
+            transport.close()
+
+
+_DRAIN_PING = b"drained?"
+_NO_PEER = Peer("", 0, "", 0, "h2", tls=False)

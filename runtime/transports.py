@@ -1,0 +1,36 @@
+"""Small things every protocol here does with an asyncio transport."""
+
+from __future__ import annotations
+
+import asyncio
+
+from runtime.streams import Headers, Peer
+
+
+def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
+    """Who is at the other end. Unix sockets have no address: their path stands for the local one."""
+    remote = transport.get_extra_info("peername")
+    local = transport.get_extra_info("sockname")
+    address, port = remote[:2] if isinstance(remote, tuple) else ("", 0)
+    local_address, local_port = local[:2] if isinstance(local, tuple) else (str(local or ""), 0)
+    tls = transport.get_extra_info("ssl_object") is not None
+    return Peer(address, port, local_address, local_port, protocol, tls)
+
+
+class Discard:
+    """A `StreamUser` that wants nothing: for streams whose end was decided and has not come yet."""
+
+    def headers_received(self, headers: Headers, end: bool) -> None:
+        pass
+
+    def data_received(self, data: bytes, end: bool) -> None:
+        pass
+
+    def trailers_received(self, headers: Headers) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+    def lost(self, code: int) -> None:
+        pass
