@@ -2,7 +2,7 @@
 
 `left` is the side that asked (a visitor, a neighbour PoP, a tunnel's PoP), `right` the side that answers. The owner
 does the header work: it sends the request head on `right` itself, makes the `Splice`, and changes or replaces
-response heads in `on_head`. Bodies and trailers then flow both ways without an object per chunk.
+response heads in `on_head`; None keeps a head from the left side (an informational one, or after `abandon`). Bodies and trailers then flow both ways without an object per chunk.
 
 Back-pressure: bytes are passed on at once, always; credit for them is given back at once while the other side's
 backlog is under HIGH_WATER, and otherwise when it has drained. So a stalled reader costs HIGH_WATER plus one stream
@@ -24,7 +24,7 @@ from runtime.streams import HIGH_WATER, Headers, Stream
 from runtime.transports import Discard
 from wire.http2.engine import ErrorCode
 
-HeadHook = Callable[[Headers], Headers]
+HeadHook = Callable[[Headers], Headers | None]
 EndHook = Callable[["Splice", int | None], None]
 
 _DISCARD = Discard()
@@ -83,7 +83,10 @@ class _Downward:
         status = headers[0][1]
         final = status[:1] != b"1" or status == b"101"
         if splice.on_head is not None:
-            headers = splice.on_head(headers)
+            changed = splice.on_head(headers)
+            if changed is None:
+                return
+            headers = changed
         if final:
             splice.answered = True
         splice.left.send_headers(headers, end=end)

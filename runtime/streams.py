@@ -34,6 +34,10 @@ class Peer:
     protocol: str
     """"h2" or "http/1.1"."""
     tls: bool
+    server_name: str = ""
+    """The name a TLS client asked us for (SNI), lower case."""
+    certificate_name: str = ""
+    """The name in the certificate that the peer proved, where one was demanded."""
 
     @property
     def scheme(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, cast
 
+_ASKED = "popnet_asked_name"
 CONNECTOR_SERVER_NAME = "h2.cftunnel.com"
 ALPN_VISITORS = ("h2", "http/1.1")
 ALPN_OVERLAY = ("h2",)
@@ -31,6 +32,8 @@ def server_context(certificate: Path, alpn: Sequence[str] = ALPN_VISITORS) -> ss
     _load(context, certificate)
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    # The ssl module tells the name a client asked for only in passing.
+    context.sni_callback = _remember_name
     return context
 
 
@@ -71,6 +74,15 @@ def origin_context(
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     return context
+
+
+def _remember_name(ssl_object: object, name: str | None, _context: ssl.SSLContext) -> None:
+    vars(ssl_object)[_ASKED] = (name or "").lower()
+
+
+def asked_name(ssl_object: object) -> str:
+    """The server name that the peer of an accepted connection asked for, lower case, or ""."""
+    return str(getattr(ssl_object, _ASKED, ""))
 
 
 def peer_name(ssl_object: object) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from runtime.streams import Headers, Peer
+from runtime.tls import asked_name, peer_name
 
 
 def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
@@ -13,8 +14,17 @@ def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
     local = transport.get_extra_info("sockname")
     address, port = remote[:2] if isinstance(remote, tuple) else ("", 0)
     local_address, local_port = local[:2] if isinstance(local, tuple) else (str(local or ""), 0)
-    tls = transport.get_extra_info("ssl_object") is not None
-    return Peer(address, port, local_address, local_port, protocol, tls)
+    ssl_object = transport.get_extra_info("ssl_object")
+    return Peer(
+        address,
+        port,
+        local_address,
+        local_port,
+        protocol,
+        tls=ssl_object is not None,
+        server_name=asked_name(ssl_object),
+        certificate_name=peer_name(ssl_object) or "",
+    )
 
 
 class Discard:
