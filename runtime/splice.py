@@ -2,7 +2,8 @@
 
 `left` is the side that asked (a visitor, a neighbour PoP, a tunnel's PoP), `right` the side that answers. The owner
 does the header work: it sends the request head on `right` itself, makes the `Splice`, and changes or replaces
-response heads in `on_head`; None keeps a head from the left side (an informational one, or after `abandon`). Bodies and trailers then flow both ways without an object per chunk.
+response heads in `on_head`; None keeps a head from the left side (an informational one, or after `abandon`). Bodies
+and trailers then flow both ways without an object per chunk.
 
 Back-pressure: bytes are passed on at once, always; credit for them is given back at once while the other side's
 backlog is under HIGH_WATER, and otherwise when it has drained. So a stalled reader costs HIGH_WATER plus one stream
