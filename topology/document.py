@@ -67,6 +67,11 @@ class Document(Struct):
             )
         )
 
+    def index(self, path: Path, position: int) -> int:
+        """Which member of the list as written is at this position in the list as kept."""
+        kept = self.indices.get(path)
+        return position if kept is None else kept[position]
+
     def spot(self, path: Path, *, at_key: bool = False) -> Spot:
         """Where a path stands; of what is not there, where its parent does."""
         if at_key and path in self.keys:

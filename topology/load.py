@@ -6,9 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from topology.document import parse
+from topology.document import Document, parse
+from topology.matrix import read_matrix
 from topology.model import World
-from topology.problems import Problem, WorldError
+from topology.names import Names
+from topology.problems import Problem, WorldError, shown
+from topology.references import check
 from topology.shape import shaped
 
 __all__ = ["Problem", "WorldError", "load_world", "parse_world"]
@@ -29,9 +32,42 @@ def parse_world(text: str, *, file: str = "world", directory: Path | None = None
     """The world that a text describes; files that it names are looked for in `directory`."""
     document = parse(text, file)
     cleaned = shaped(document, World)
-    if document.problems:
-        raise WorldError(document.problems)
-    return msgspec.convert(cleaned, World)
+    # What is required and missing has been noted; with a stand-in the rest can be checked as well.
+    world = msgspec.convert({"popnet": 1, "pops": {}, **cleaned}, World)
+    check(document, world)
+    world, matrix_problems = _with_matrix(world, document, directory or Path())
+    if document.problems or matrix_problems:
+        by_place = sorted(document.problems, key=lambda problem: (problem.line, problem.column))
+        raise WorldError([*by_place, *matrix_problems])
+    return world
+
+
+def _with_matrix(world: World, document: Document, directory: Path) -> tuple[World, list[Problem]]:
+    """The world with its CSV matrix read into `one_way_ms`, below what the file itself says."""
+    internet = world.internet
+    if internet.rtt_csv is None:
+        return world, []
+    path = ("internet", "rtt_csv")
+    try:
+        matrix = read_matrix(directory / internet.rtt_csv, Names(document).nodes)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        found = (error.strerror if isinstance(error, OSError) else "") or "bytes that are not UTF-8"
+        document.problem(
+            path, f"{shown(internet.rtt_csv)}: {found}", "a readable CSV file beside this one"
+        )
+        return world, []
+    table = {
+        a: {
+            b: delay
+            for b, delay in row.items()
+            if b not in internet.rtt_ms.get(a, {}) and a not in internet.rtt_ms.get(b, {})
+        }
+        for a, row in matrix.one_way_ms.items()
+    }
+    for a, row in internet.one_way_ms.items():
+        table.setdefault(a, {}).update(row)
+    internet = msgspec.structs.replace(internet, one_way_ms=table)
+    return msgspec.structs.replace(world, internet=internet), matrix.problems
 
 
 def _unreadable(file: str, found: str) -> Problem:

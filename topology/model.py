@@ -102,7 +102,6 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="`hello`, a URL, or {command, url}.",
             extra={"sugar": "service"},
-            extra_json_schema={"type": ["object", "string"]},
         ),
     ] = Service(hello=True)
     connectors: tuple[Connector, ...] = (Connector(),)
@@ -112,6 +111,9 @@ class Tunnel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named service: hostnames lead to it, the connectors of a site serve it."""
 
     site: Annotated[Name, Meta(description="The site whose connectors serve this tunnel.")]
+
+
+TARGETS = ("tunnel", "load_balancer")
 
 
 class DnsName(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,6 +38,9 @@ class RateLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     burst: Annotated[int, Meta(ge=1)] = 1
 
 
+RULE_ACTIONS = ("allow", "block", "require", "rate_limit")
+
+
 class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to match (nothing: everything) and one action: allow, block, require or rate_limit."""
 

@@ -59,10 +59,7 @@ class TimelineEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     flap: FlapEntry | None = None
     cut: Annotated[
         LinkPair | None,
-        Meta(
-            extra={"sugar": "pair"},
-            extra_json_schema={"description": "A link that passes nothing: [LHR, NRT]."},
-        ),
+        Meta(description="A link that passes nothing: [LHR, NRT].", extra={"sugar": "pair"}),
     ] = None
     kill: Annotated[
         tuple[Name, ...] | None, one_or_many("The process dies; its kernel says so.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -26,30 +26,16 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 
-# Read as seconds; a file may also say `250ms`, `3s`, `1m`. JSON Schema applies `pattern` to strings
-# and `minimum` to numbers, so that one schema covers both.
-_DURATION: dict[str, Any] = {
-    "extra": {"sugar": "duration"},
-    "extra_json_schema": {"type": ["number", "string"], "pattern": DURATION_PATTERN},
-}
-Duration = Annotated[float, Meta(ge=0, **_DURATION)]
-Period = Annotated[float, Meta(gt=0, **_DURATION)]
+# Read as seconds; a file may also say `250ms`, `3s`, `1m`.
+Duration = Annotated[float, Meta(ge=0, extra={"sugar": "duration"})]
+Period = Annotated[float, Meta(gt=0, extra={"sugar": "duration"})]
 
 
 def mapping_or_list(description: str) -> Meta:
     """Marks a mapping that a file may also write as a list of its names."""
-    names: dict[str, Any] = {"type": "string", "pattern": NAME_PATTERN}
-    return Meta(
-        description=description,
-        extra={"sugar": "names"},
-        extra_json_schema={"type": ["object", "array"], "items": names},
-    )
+    return Meta(description=description, extra={"sugar": "names"})
 
 
 def one_or_many(description: str) -> Meta:
     """Marks a list that a file may also write as its only member."""
-    return Meta(
-        description=description,
-        extra={"sugar": "one"},
-        extra_json_schema={"type": ["array", "string"]},
-    )
+    return Meta(description=description, extra={"sugar": "one"})

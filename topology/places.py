@@ -116,3 +116,25 @@ def _one(slug: str, places: list[Place]) -> Place | Ambiguous | None:
 
 def _title(slug: str) -> str:
     return " ".join(word if word == "de" else word.capitalize() for word in slug.split("-"))
+
+
+def near_airport(wrong: str) -> str:
+    """What somebody who wrote this for an IATA code may have meant."""
+    code = wrong.upper()
+    if code in airports():
+        return f"did you mean '{code}'?"
+    of_city = [code for code, place in airports().items() if slugged(place.city) == slugged(wrong)]
+    if of_city:
+        return f"airports of {wrong}: {', '.join(of_city)}"
+    best = min(airports(), key=lambda known: _unlike(known, code))
+    return f"did you mean '{best}'?" if _unlike(best, code) < (1, 2) else ""
+
+
+def _unlike(known: str, code: str) -> tuple[int, int, bool, bool, bool]:
+    """Swapped letters first, then one wrong letter, rather the last; of those, large airports first."""
+    swapped = sorted(known) == sorted(code)
+    wrong = sum(a != b for a, b in zip(known, code, strict=False)) + abs(len(known) - len(code))
+    place = airports()[known]
+    small = slugged(place.city) not in CITIES
+    minor = "International" not in place.airport
+    return (0 if swapped else 1, wrong, small, known[:2] != code[:2], minor)

@@ -144,9 +144,14 @@ def _list(
 def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) -> Any:
     if value is None and any(isinstance(one, inspect.NoneType) for one in kind.types):
         return None
-    for one in kind.types:
-        if _is_of(value, one):
+    fitting = [one for one in kind.types if _is_of(value, one)]
+    for one in fitting:
+        # Where several forms would do (a rate, or `unlimited`), the message must name them all.
+        plain = _unwrapped(one)[0]
+        if not isinstance(plain, inspect.IntType | inspect.FloatType) or isinstance(value, str):
             return _walk(value, one, path, document)
+        if _within(value, plain):
+            return value
     return _wrong(value, kind, path, document)
 
 
