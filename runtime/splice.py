@@ -66,6 +66,7 @@ class _Upward:
 
     def lost(self, code: int) -> None:
         splice = self.splice
+        splice.left_lost = True
         splice.right.reset(ErrorCode.CANCEL)
         splice._finish(code)
 
@@ -132,8 +133,8 @@ class _Downward:
 class Splice:
     """One exchange under way. `on_end(splice, code)` comes once: code None when it ended well.
 
-    `answered` is false in `on_end` when the right side went away before any final response head; then, and only
-    then, the owner still has to answer the left side (see `answer`).
+    `answered` is false in `on_end` when the right side went away before any final response head; then, unless
+    `left_lost`, the owner still has to answer the left side (see `answer`).
     """
 
     __slots__ = (
@@ -144,6 +145,7 @@ class Splice:
         "bytes_up",
         "down_complete",
         "left",
+        "left_lost",
         "on_end",
         "on_head",
         "right",
@@ -164,6 +166,7 @@ class Splice:
         self.on_head = on_head
         self.on_end = on_end
         self.answered = False
+        self.left_lost = False
         self.up_complete = request_ended
         self.down_complete = False
         self.bytes_up = 0
