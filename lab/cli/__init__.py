@@ -1,1 +1,16 @@
-"""cli."""
+"""The `popnet` command. One module per group of commands; stdout is data, stderr is talk.
+
+app.py       the typer application, its exit codes, what all commands share
+running.py   up, down, status
+inside.py    exec, curl
+nodes.py     kill, vanish, start, pause, resume, drain
+links.py     link set, link show, link reset, catchment
+watching.py  events, logs, capture, metrics
+checking.py  validate, doctor
+"""
+
+from __future__ import annotations
+
+from lab.cli.app import main
+
+__all__ = ["main"]

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, assert_never
@@ -47,10 +48,14 @@ class _Notices:
 
 @dataclass(slots=True)
 class AgentDriver:
-    """Runs until its core says Exit. Owns `tun`, the agent's copy of the device's descriptor."""
+    """Runs until its core says Exit. Owns `tun`, the agent's copy of the device's descriptor.
+
+    `listening` is called once, when agent.sock can be connected to and before any program starts.
+    """
 
     config: AgentConfig
     tun: int
+    listening: Callable[[], None] = lambda: None
     _core: AgentCore = field(init=False)
     _attachment: Attachment = field(init=False)
     _selector: selectors.BaseSelector = field(init=False)
@@ -68,6 +73,7 @@ class AgentDriver:
     def run(self) -> int:
         self._selector = selectors.DefaultSelector()
         self._open()
+        self.listening()
         self._carry_out(self._core.start())
         while self._code is None:
             self._connect_when_due()

@@ -1,0 +1,118 @@
+"""The application that commands register with, the exit codes, and how results are printed."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from lab.driver import LabError, NoLabError
+from lab.rundir import RunDirError
+from topology.problems import WorldError
+
+
+class Code(enum.IntEnum):
+    OK = 0
+    CHECK_FAILED = 1
+    BAD_INPUT = 2
+    NO_LAB = 3
+    ABORTED = 4
+    MACHINE_CANNOT = 5
+    INTERRUPTED = 130
+
+
+class Format(enum.StrEnum):
+    table = "table"
+    json = "json"
+
+
+_HELP = """A whole edge network on this machine: PoPs, anycast, tunnels, smart routing, the Internet between them.
+
+Start with `popnet up`, then look at it from a second terminal: `popnet status`, `popnet catchment`,
+`popnet curl --from tokyo https://app.example.com/`, `popnet exec tokyo -- ping -c3 NRT`.
+Break it: `popnet kill LHR`, `popnet link set LHR NRT --rtt 400ms`.
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+NameOption = Annotated[
+    str | None, typer.Option("-n", "--name", help="Which lab, when several run side by side.")
+]
+FormatOption = Annotated[
+    Format, typer.Option("-o", "--output", help="table, or json for programs.")
+]
+NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.", metavar="NODE")]
+
+# Each registers its commands when it is imported.
+_MODULES = ("running", "inside", "nodes", "links", "watching", "checking")
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def put(text: str) -> None:
+    """A line of the result."""
+    print(text, flush=True)  # noqa: T201
+
+
+def put_json(value: Any) -> None:
+    put(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def put_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
+    """Aligned columns without decoration, so that `grep` and `awk` work. `right`: one letter a column, l or r."""
+    sides = right.ljust(len(columns), "l")
+    texts = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in texts) for index in range(len(columns))]
+    for row in texts:
+        cells = [
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, sides, strict=True)
+        ]
+        put("  ".join(cells).rstrip())
+
+
+def main() -> None:
+    for module in _MODULES:
+        importlib.import_module(f"lab.cli.{module}")
+    try:
+        code = app(standalone_mode=False)
+    except NoLabError as error:
+        say(f"popnet: {error}")
+        sys.exit(Code.NO_LAB)
+    except WorldError as error:
+        for problem in error.problems:
+            say(str(problem))
+        sys.exit(Code.BAD_INPUT)
+    except (LabError, RunDirError) as error:
+        say(f"popnet: {error}")
+        sys.exit(Code.BAD_INPUT)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(Code.INTERRUPTED)
+    except BrokenPipeError:
+        # `popnet ... | head`: nobody reads on, and that is fine.
+        sys.stderr.close()
+        sys.exit(Code.OK)
+    except Exception as error:
+        # click's own exceptions know how to show themselves and carry a code.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        raise
+    sys.exit(code if isinstance(code, int) else Code.OK)

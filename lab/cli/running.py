@@ -1,0 +1,201 @@
+"""`popnet up`, `down`, `status`: bring a world up, end it, say how it is."""
+
+from __future__ import annotations
+
+import enum
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lab import launch
+from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
+from lab.driver import DEFAULT_NAME, Lab
+from lab.rundir import RunDir, labs
+
+DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
+
+
+class Driver(enum.StrEnum):
+    auto = "auto"
+    local = "local"
+
+
+class _Progress:
+    """One line on a terminal that keeps being replaced; plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        elapsed = f"{time.monotonic() - self._started:5.1f} s  "
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{elapsed}{text} ...")
+            sys.stderr.flush()
+        else:
+            say(elapsed + text)
+
+    def done(self, text: str) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+        say(f"{time.monotonic() - self._started:5.1f} s  {text}")
+
+
+@app.command()
+def up(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="World file; without one, the default world.", metavar="[FILE]"),
+    ] = None,
+    driver: Annotated[
+        Driver,
+        typer.Option(help="local: network namespaces on this machine. auto: what it can do."),
+    ] = Driver.auto,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", "-d", help="Return when the lab is ready; end it by `popnet down`."
+        ),
+    ] = False,
+    name: NameOption = None,
+    first_request: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VISITOR", help="Send a first request from this visitor and show its journey."
+        ),
+    ] = None,
+) -> None:
+    """Bring a world up and stay until Ctrl-C.
+
+    All or nothing: either every PoP serves and every tunnel is connected, or nothing is left behind.
+    An ordinary user needs no rights beyond user namespaces and an openable /dev/net/tun (`popnet doctor`).
+    """
+    # `kill PID` and a closed terminal end the lab as orderly as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    progress = _Progress()
+    try:
+        running = launch.up(file or DEFAULT_WORLD, name, detach=detach, progress=progress)
+    except launch.UpError as error:
+        progress.done(f"failed: {error.why}")
+        for line in error.log:
+            say(f"    {line}")
+        raise typer.Exit(error.code) from None
+    try:
+        lab = Lab(running.run)
+        progress.done(_headline(lab.status(), connections(lab)))
+        if first_request is not None:
+            _first_request(lab, first_request)
+    except BaseException:
+        running.end()
+        raise
+    if detach:
+        running.let_go()
+        return
+    say("Ctrl-C ends it. In a second terminal: popnet status, popnet --help")
+    try:
+        failed = running.wait()
+    except KeyboardInterrupt:
+        say("ending the lab")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        running.end()
+        raise typer.Exit(Code.INTERRUPTED) from None
+    if failed is not None:
+        say(f"the lab ended: {failed}")
+        raise typer.Exit(Code.ABORTED)
+    say("the lab has ended")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _first_request(lab: Lab, visitor: str) -> None:
+    visitor = lab.visitor(visitor)
+    host = next(iter(lab.plan.world.dns), None)
+    if host is None:
+        say("the world has no host name to ask for")
+        return
+    address = f"https://{host}/"
+    answer = lab.run(visitor, ["curl", "-sSi", "-m", "20", address], capture_output=True)
+    put(answer.stdout.decode(errors="replace") or answer.stderr.decode(errors="replace"))
+
+
+@app.command()
+def down(
+    name: NameOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every lab of this user.")] = False,
+) -> None:
+    """End a lab and whatever is left of it: processes, namespaces, devices, sockets, files.
+
+    Also after a crash: leftovers are found by the mark that every process of a lab carries.
+    """
+    if everything:
+        for run in labs():
+            launch.down(run)
+            say(f"{run.name} is down")
+        return
+    if name is None:
+        found = labs()
+        name = found[0].name if len(found) == 1 else DEFAULT_NAME
+    leftovers = launch.down(RunDir.of(name))
+    if leftovers is None:
+        say(f"popnet: no lab named {name}")
+        raise typer.Exit(Code.NO_LAB)
+    say(f"{name} is down" + (f" ({len(leftovers)} leftover processes ended)" if leftovers else ""))
+
+
+def connections(lab: Lab) -> list[dict[str, Any]]:
+    """Every connector: site, program, tunnel, connections wanted, and the PoPs of those that are up."""
+    from lab.connectors import connectors
+
+    return connectors(lab)
+
+
+def _headline(status: dict[str, Any], connectors: list[dict[str, Any]]) -> str:
+    pops = status["summary"].get("pop", {"ready": 0, "all": 0})
+    parts = [status["name"], status["phase"], f"{pops['ready']}/{pops['all']} PoPs"]
+    if connectors:
+        up_now = sum(one["ready"] for one in connectors)
+        wanted = sum(one["wanted"] for one in connectors)
+        places: dict[str, int] = {}
+        for one in connectors:
+            for pop in one["pops"]:
+                places[pop] = places.get(pop, 0) + 1
+        where = ", ".join(f"{pop} {count}" for pop, count in places.items())
+        parts.append(f"{up_now}/{wanted} tunnel connections" + (f" ({where})" if where else ""))
+    return "  ".join(parts)
+
+
+@app.command()
+def status(
+    name: NameOption = None,
+    output: FormatOption = Format.table,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Every node with its programs.")] = False,
+) -> None:
+    """Say how the lab is: PoPs, tunnel connections, and which nodes are in trouble."""
+    lab = Lab.open(name)
+    state = lab.status()
+    found = connections(lab)
+    if output is Format.json:
+        put_json({**{k: v for k, v in state.items() if k != "ok"}, "connectors": found})
+        return
+    put(_headline(state, found))
+    rows = [_row(node) for node in state["nodes"] if nodes or not node["ready"]]
+    if rows:
+        put_table(("NODE", "KIND", "ADDRESS", "ATTACHED", "PROGRAMS"), rows)
+
+
+def _row(node: dict[str, Any]) -> tuple[str, ...]:
+    programs = [
+        f"{one['name']} {one['state']}" + (f" ({one['ended']})" if one["ended"] else "")
+        for one in node["programs"]
+    ]
+    if node["ended"]:
+        programs = [f"agent ended ({node['ended']})"]
+    attached = "yes" if node["attached"] else "no"
+    return node["name"], node["kind"], node["address"], attached, ", ".join(programs) or "-"

@@ -1,0 +1,118 @@
+"""`popnet trace`: the journey of one request, hop by hop, network and programs apart."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from lab.cli.app import (
+    Code,
+    Format,
+    FormatOption,
+    NameOption,
+    app,
+    open_lab,
+    put,
+    put_json,
+    put_table,
+    say,
+)
+from lab.driver import Lab, LabError
+from lab.journey import Journey, journey
+from lab.rtts import current_rtts
+
+_RESOLVER = "198.18.0.53"
+
+
+@app.command()
+def trace(
+    url: Annotated[str, typer.Argument(help="Such as https://app.example.com/", metavar="URL")],
+    visitor: Annotated[str, typer.Option("--from", help="The city that asks.", metavar="VISITOR")],
+    name: NameOption = "default",
+    output: FormatOption = Format.table,
+    method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")] = 20.0,
+) -> int:
+    """Send one request and show its journey.
+
+    Each phase is split into what the links declare (EMULATED, there and back) and the rest, which is the work of the
+    programs and of this machine (PROCESSING). Exit code 1 when no response came.
+    """
+    lab = open_lab(name)
+    told = send(lab, lab.visitor(visitor), url, method=method, timeout_s=timeout_s)
+    if isinstance(told, str):
+        if output is Format.json:
+            put_json({"url": url, "visitor": visitor, "status": None, "error": told})
+        say(f"popnet: no response: {told}")
+        return Code.CHECK_FAILED
+    if output is Format.json:
+        put_json(told.to_dict())
+    else:
+        show(told)
+    return Code.OK
+
+
+def send(
+    lab: Lab, visitor: str, url: str, *, method: str = "GET", timeout_s: float = 20.0
+) -> Journey | str:
+    """Trace one request; a text instead of a journey says why there was no response."""
+    parts = urlsplit(url if "//" in url else f"https://{url}/")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
+    task = {
+        "url": parts.geturl(),
+        "method": method.upper(),
+        "headers": {"user-agent": "popnet-trace", "accept": "*/*"},
+        "resolver": _RESOLVER,
+        "timeout_s": timeout_s,
+        "ca": str(lab.dir.pki / "ca.pem"),
+    }
+    done = lab.run(
+        visitor,
+        [sys.executable, "-m", "lab.probes.visit"],
+        input=json.dumps(task).encode(),
+        capture_output=True,
+        timeout=6 * timeout_s,
+    )
+    if done.returncode != 0:
+        raise LabError(f"the probe failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
+    visit: dict[str, Any] = json.loads(done.stdout)
+    if visit["error"] is not None:
+        return str(visit["error"])
+    lands = next(
+        row["lands"] for row in lab.wan("catchment")["rows"] if row["visitor"] == visitor
+    )
+    if lands is None:
+        return "no PoP announces the anycast address"
+    rtts = current_rtts(lab)
+    return journey(parts.geturl(), visitor, lands, site_of(lab, parts.hostname), visit, rtts)
+
+
+def site_of(lab: Lab, host: str) -> str | None:
+    """The site behind a host name, by the world file."""
+    record = lab.plan.world.dns.get(host)
+    tunnel = lab.plan.world.tunnels.get(record.tunnel) if record and record.tunnel else None
+    return tunnel.site if tunnel else None
+
+
+def show(told: Journey) -> None:
+    stops = [told.visitor, *told.path]
+    if told.site is not None and any(told.site in phase.name for phase in told.phases):
+        stops.append(told.site)
+    put(f"{told.status}  {' > '.join(stops)}   {told.total_s * 1e3:.1f} ms   ray {told.ray}")
+    rows = [
+        (
+            phase.name,
+            "-" if phase.emulated_s is None else f"{phase.emulated_s * 1e3:.1f}",
+            f"{phase.processing_s * 1e3:.1f}",
+            phase.note,
+        )
+        for phase in told.phases
+    ]
+    rest = told.total_s - told.emulated_s
+    rows.append(("total", f"{told.emulated_s * 1e3:.1f}", f"{rest * 1e3:.1f}", ""))
+    put_table(("PHASE", "EMULATED", "PROCESSING", "ms"), rows, "lrrl")

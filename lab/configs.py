@@ -1,0 +1,249 @@
+"""From the plan of a world to the files that its processes are started with.
+
+Identifiers and secrets of tunnels follow from the seed: two runs of one world are alike, and a connector's token
+stays valid when the lab is brought up again. They guard nothing beyond an emulated network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shlex
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from lab.rundir import RunDir
+from pops.config import (
+    Dns,
+    Host,
+    Link,
+    Overlay,
+    PopConfig,
+    Routing,
+    Tunnel,
+    TunnelsListen,
+    Visitors,
+)
+from pops.config import Node as NamedAddress
+from pops.config import Pop as PopEntry
+from topology import addresses
+from topology.plan import LinkSpec, Plan
+from topology.regions import REGIONS
+from wan.agent.config import AgentConfig, Program
+
+CurrentLink = Callable[[str, str], LinkSpec]
+
+_ACCOUNT: Final = "popnet"
+
+
+def tunnel_identity(plan: Plan, name: str) -> Tunnel:
+    def digest(what: str) -> bytes:
+        return hashlib.sha256(f"{plan.seed}/{plan.name}/{name}/{what}".encode()).digest()
+
+    return Tunnel(
+        name=name,
+        id=str(uuid.UUID(bytes=digest("id")[:16], version=4)),
+        account_tag=hashlib.sha256(f"{_ACCOUNT}/{plan.name}".encode()).hexdigest()[:32],
+        secret=base64.b64encode(digest("secret")).decode(),
+    )
+
+
+def token(tunnel: Tunnel) -> str:
+    """What a connector is given: the three parts that name and prove a tunnel, as tunnel clients know it."""
+    parts = {"a": tunnel.account_tag, "t": tunnel.id, "s": tunnel.secret}
+    return base64.b64encode(msgspec.json.encode(parts)).decode()
+
+
+def links(plan: Plan, current: CurrentLink | None = None) -> list[Link]:
+    """RTTs of the overlay's adjacencies: both directions and both PoPs' access, links that are down left out."""
+    look_up = current or plan.link
+    found = []
+    for source in plan.pops:
+        for destination in plan.neighbors(source):
+            forth, back = look_up(source, destination), look_up(destination, source)
+            if forth.down or back.down:
+                continue
+            access = [plan.access(source), plan.access(destination)]
+            # A packet passes both access lines on its way there, and again on its way back.
+            extra = sum(2 * line.one_way_s for line in access if line is not None)
+            rtt = forth.one_way_s + back.one_way_s + extra
+            found.append(Link(a=source, b=destination, rtt_s=round(rtt, 9)))
+    return found
+
+
+def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) -> PopConfig:
+    node = plan.nodes[name]
+    region = node.region or REGIONS[0]
+    regions = {number: list(group) for number, group in addresses.REGION_ANYCAST.items()}
+    used = {entry.tunnel for entry in plan.world.dns.values() if entry.tunnel is not None}
+    return PopConfig(
+        name=name,
+        address=node.address,
+        region=region,
+        country=node.country or "XX",
+        admin=str(run.node(name) / "admin.sock"),
+        events=str(run.events),
+        visitors=Visitors(
+            addresses=[addresses.VISITORS_ANYCAST], certificate=str(run.pki / "visitor.pem")
+        ),
+        dns=Dns(addresses=[addresses.DNS_ANYCAST]),
+        tunnels_listen=TunnelsListen(
+            addresses=regions[region], certificate=str(run.pki / "tunnel.pem")
+        ),
+        overlay=Overlay(
+            certificate=str(run.pki / f"overlay-{name}.pem"), ca=str(run.pki / "ca.pem")
+        ),
+        regions=regions,
+        pops=[
+            PopEntry(
+                name=pop.name,
+                address=pop.address,
+                region=pop.region or REGIONS[0],
+                lat=pop.lat,
+                lon=pop.lon,
+            )
+            for pop in (plan.nodes[other] for other in plan.pops)
+        ],
+        neighbors=list(plan.neighbors(name)),
+        links=overlay_links,
+        nodes=[NamedAddress(name=one.name, address=one.address) for one in plan.nodes.values()],
+        hosts={
+            host: Host(tunnel=entry.tunnel)
+            for host, entry in plan.world.dns.items()
+            if entry.tunnel is not None
+        },
+        tunnels=[tunnel_identity(plan, one) for one in sorted({*plan.world.tunnels, *used})],
+        routing=Routing(
+            algorithm=plan.world.routing.algorithm,
+            params=dict(plan.world.routing.params),
+            hop_limit=plan.world.routing.hop_limit,
+        ),
+        seed=plan.seed,
+    )
+
+
+def _log(run: RunDir, node: str, program: str) -> str:
+    return str(run.node(node) / f"{program}.log")
+
+
+def connector_names(plan: Plan, site: str) -> dict[str, tuple[str, int]]:
+    """Program name -> (tunnel, connections wanted), in file order; the first is plainly `connector`."""
+    found: dict[str, tuple[str, int]] = {}
+    for connector in plan.world.sites[site].connectors:
+        for tunnel, entry in plan.world.tunnels.items():
+            if entry.site == site and connector.tunnel in (None, tunnel):
+                name = f"connector-{len(found) + 1}" if found else "connector"
+                found[name] = (tunnel, connector.connections)
+    return found
+
+
+def _site_programs(plan: Plan, run: RunDir, site: str) -> list[Program]:
+    world = plan.world.sites[site]
+    programs = []
+    if world.service.command is not None:
+        programs.append(
+            Program(
+                name="service",
+                arguments=tuple(shlex.split(world.service.command)),
+                log=_log(run, site, "service"),
+            )
+        )
+    elif world.service.hello:
+        programs.append(
+            Program(
+                name="service",
+                entry="lab.origin:main",
+                log=_log(run, site, "service"),
+                reports_ready=True,
+            )
+        )
+    names = iter(connector_names(plan, site))
+    for connector in world.connectors:
+        for tunnel, entry in plan.world.tunnels.items():
+            if entry.site != site or connector.tunnel not in (None, tunnel):
+                continue
+            name = next(names)
+            environment = {
+                "TUNNEL_TOKEN": token(tunnel_identity(plan, tunnel)),
+                "TUNNEL_URL": world.service.origin,
+                "NO_AUTOUPDATE": "true",
+            }
+            if connector.run == "cloudflared":
+                command = os.environ.get("CLOUDFLARED") or "cloudflared"
+                amount = ("--ha-connections", str(connector.connections))
+                options = ("--protocol", "http2", "--edge-ip-version", "4", "--no-prechecks")
+                program = Program(
+                    name=name,
+                    arguments=(command, "tunnel", *options, *amount, "run"),
+                    environment=environment,
+                    log=_log(run, site, name),
+                )
+            else:
+                admin = str(run.node(site) / f"{name}.sock")
+                amount = ("--ha-connections", str(connector.connections))
+                program = Program(
+                    name=name,
+                    entry="tunnel_client.__main__:main",
+                    arguments=("tunnel", *amount, "run"),
+                    environment={**environment, "POPNET_ADMIN": admin},
+                    log=_log(run, site, name),
+                    reports_ready=True,
+                )
+            programs.append(program)
+    return programs
+
+
+def _programs(plan: Plan, run: RunDir, node: str) -> tuple[Program, ...]:
+    match plan.nodes[node].kind:
+        case "pop":
+            return (
+                Program(
+                    name="pop",
+                    entry="pops.__main__:main",
+                    arguments=("--config", str(run.node(node) / "config.json")),
+                    log=_log(run, node, "pop"),
+                    reports_ready=True,
+                ),
+            )
+        case "site":
+            return tuple(_site_programs(plan, run, node))
+        case _:
+            return ()
+
+
+def agent_config(plan: Plan, run: RunDir, name: str) -> AgentConfig:
+    access = plan.access(name)
+    return AgentConfig(
+        node=name,
+        address=plan.nodes[name].address,
+        anycast=tuple(group.address for group in plan.anycast if name in group.members),
+        mtu=access.mtu if access is not None else plan.world.internet.defaults.mtu or 1500,
+        congestion=plan.congestion,
+        wan=str(run.wan_socket),
+        directory=str(run.node(name)),
+        events=str(run.events),
+        programs=_programs(plan, run, name),
+    )
+
+
+def write(plan: Plan, run: RunDir) -> None:
+    """Every node's directory with agent.json, and config.json where it is a PoP."""
+    overlay_links = links(plan)
+    for name, node in plan.nodes.items():
+        directory = run.node(name)
+        directory.mkdir(parents=True, exist_ok=True)
+        config = agent_config(plan, run, name)
+        _private(directory / "agent.json", msgspec.json.encode(config))
+        if node.kind == "pop":
+            settings = pop_config(plan, run, name, overlay_links)
+            _private(directory / "config.json", msgspec.json.encode(settings))
+
+
+def _private(path: os.PathLike[str], content: bytes) -> None:
+    """Tokens and secrets stand in these files."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)

@@ -1,0 +1,38 @@
+"""How the connectors of a running lab are, asked of themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab import adminhttp, configs
+from lab.driver import Lab
+from lab.jsonlines import UnreachableError
+
+
+def connectors(lab: Lab) -> list[dict[str, Any]]:
+    """One entry a connector: site, name, tunnel, wanted, ready, pops (the PoP of each connection that is up)."""
+    found = []
+    for site in lab.plan.world.sites:
+        for name, (tunnel, wanted) in configs.connector_names(lab.plan, site).items():
+            ready, pops = _ask(lab, site, name)
+            found.append(
+                {
+                    "site": site,
+                    "name": name,
+                    "tunnel": tunnel,
+                    "wanted": wanted,
+                    "ready": ready,
+                    "pops": pops,
+                }
+            )
+    return found
+
+
+def _ask(lab: Lab, site: str, name: str) -> tuple[int, list[str]]:
+    path = lab.admin_socket(site, name)
+    try:
+        status = adminhttp.request(path, "GET", "/status", timeout=2.0).json()
+    except (UnreachableError, ValueError):
+        return 0, []
+    up = [one for one in status.get("connections", []) if one.get("state") == "registered"]
+    return len(up), sorted(str(one.get("location") or one.get("pop") or "?") for one in up)
