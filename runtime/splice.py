@@ -44,6 +44,8 @@ class _Upward:
 
     def data_received(self, data: bytes, end: bool) -> None:
         splice = self.splice
+        if splice.up_complete:
+            return  # an offered upgrade that was not taken ends its request a second time
         splice.bytes_up += len(data)
         right = splice.right
         right.send_data(data, end=end)
