@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from lab.driver import LabError, NoLabError
+from lab.driver import Lab, LabError, NoLabError
 from lab.rundir import RunDirError
 from topology.problems import WorldError
 
@@ -57,6 +57,10 @@ NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.
 
 # Each registers its commands when it is imported.
 _MODULES = ("running", "inside", "nodes", "links", "watching", "checking")
+
+
+def open_lab(name: str | None = None) -> Lab:
+    return Lab.open(name)
 
 
 def say(text: str) -> None:
