@@ -61,7 +61,8 @@ def execute(
     parent = os.getpid()
     with open(run.path / log, "ab") as output:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            # -P: a directory named like one of ours where the user stands is none of ours.
+            [sys.executable, "-P", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -46,7 +46,7 @@ class Launch:
         environ = {**os.environ, RUN_VARIABLE: str(run.path), "PYTHONUNBUFFERED": "1"}
         with open(run.log, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lab.supervisor"],
+                [sys.executable, "-P", "-m", "lab.supervisor"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -14,6 +14,14 @@ from lab.driver import Lab, enter
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
+def _after_dashes(command: list[str]) -> list[str]:
+    """The parser leaves the `--` that stands between our arguments and the program's."""
+    program = command[1:] if command[0] == "--" else command
+    if not program:
+        raise typer.BadParameter("a program to run is missing")
+    return program
+
+
 def _become(lab: Lab, node: str, arguments: list[str]) -> None:
     """This process turns into the program: its exit code, its terminal and its signals are the program's."""
     node = lab.node(node)
@@ -43,7 +51,7 @@ def execute(
     Examples: popnet exec tokyo -- ping -c3 NRT;  popnet exec dublin -- ss -tn;  popnet exec tokyo -- bash.
     The exit code is the program's.
     """
-    _become(Lab.open(name), node, command)
+    _become(Lab.open(name), node, _after_dashes(command))
 
 
 @app.command(context_settings=_PASS_ON)

@@ -83,9 +83,7 @@ def send(
     visit: dict[str, Any] = json.loads(done.stdout)
     if visit["error"] is not None:
         return str(visit["error"])
-    lands = next(
-        row["lands"] for row in lab.wan("catchment")["rows"] if row["visitor"] == visitor
-    )
+    lands = next(row["lands"] for row in lab.wan("catchment")["rows"] if row["visitor"] == visitor)
     if lands is None:
         return "no PoP announces the anycast address"
     rtts = current_rtts(lab)
