@@ -1,0 +1,251 @@
+"""Doors for visitors: TLS with ALPN (h2, http/1.1), and plain HTTP/1.1 with h2 by prior knowledge.
+
+One `HttpServer` has many listeners and one `on_request`; what speaks behind it is each stream's own affair. It counts,
+refuses above `max_connections`, and drains: no new connections, GOAWAY or `connection: close`, finish, close, and at
+the deadline abort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from runtime.http1_server import Http1ServerProtocol, Http1Timeouts
+from runtime.http2 import Http2Connection, Http2Settings
+from runtime.streams import Stream, StreamUser
+from wire.http1 import Http1Limits
+from wire.http2.engine import Role
+from wire.http2.engines import EngineName
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address to listen on. With `path` it is a Unix socket."""
+
+    address: str = ""
+    port: int = 0
+    tls: ssl.SSLContext | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingOptions:
+    """How visitors are treated."""
+
+    engine: EngineName = "ngh2"
+    http2: Http2Settings = field(default_factory=Http2Settings)
+    http1_limits: Http1Limits = field(default_factory=Http1Limits)
+    http1_timeouts: Http1Timeouts = field(default_factory=Http1Timeouts)
+    handshake_timeout_s: float = 10.0
+    idle_timeout_s: float = 180.0
+    max_connections: int = 10_000
+    backlog: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSnapshot:
+    connections: int
+    streams: int
+    accepted: int
+    refused: int
+    draining: bool
+
+    def __str__(self) -> str:
+        state = "draining" if self.draining else "serving"
+        return (
+            f"{state}: {self.connections} connections, {self.streams} streams"
+            f" ({self.accepted} accepted, {self.refused} refused)"
+        )
+
+
+class HttpServer:
+    """All visitors of one process. `on_bad_request(status, reason)` hears of bytes that were no request."""
+
+    def __init__(
+        self,
+        on_request: Callable[[Stream], StreamUser],
+        options: ServingOptions | None = None,
+        *,
+        on_bad_request: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.on_request = on_request
+        self.options = options or ServingOptions()
+        self.on_bad_request = on_bad_request
+        self.accepted = 0
+        self.refused = 0
+        self._servers: list[asyncio.Server] = []
+        self._live: set[Http2Connection | Http1ServerProtocol | _Door] = set()
+        self._draining = False
+        self._emptied: asyncio.Event = asyncio.Event()
+
+    async def listen(self, listeners: Sequence[Listener]) -> None:
+        """Open these doors; may be called again for more. Raises OSError when an address cannot be had."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            timeout = self.options.handshake_timeout_s if listener.tls is not None else None
+            if listener.path is not None:
+                server = await loop.create_unix_server(
+                    lambda: _Door(self), listener.path, backlog=self.options.backlog
+                )
+            else:
+                server = await loop.create_server(
+                    lambda: _Door(self),
+                    listener.address,
+                    listener.port,
+                    ssl=listener.tls,
+                    ssl_handshake_timeout=timeout,
+                    backlog=self.options.backlog,
+                    reuse_address=True,
+                )
+            self._servers.append(server)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """What is listened on, with the ports that were given for 0."""
+        found = []
+        for server in self._servers:
+            for sock in server.sockets:
+                name = sock.getsockname()
+                if isinstance(name, tuple):
+                    found.append((name[0], name[1]))
+        return found
+
+    @property
+    def connections(self) -> int:
+        return len(self._live)
+
+    @property
+    def streams(self) -> int:
+        return sum(connection.streams for connection in self._live)
+
+    def snapshot(self) -> ServingSnapshot:
+        return ServingSnapshot(
+            connections=self.connections,
+            streams=self.streams,
+            accepted=self.accepted,
+            refused=self.refused,
+            draining=self._draining,
+        )
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, let what runs finish, and be closed after `deadline_s` at the latest."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._live):
+            connection.drain()
+        if self._live:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    await self._emptied.wait()
+            except TimeoutError:
+                self.abort()
+
+    def abort(self) -> None:
+        """Close everything now."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._live):
+            connection.abort()
+
+    # Inside
+
+    def _protocol_for(
+        self, alpn: str | None, preface: bool
+    ) -> Http2Connection | Http1ServerProtocol:
+        protocol: Http2Connection | Http1ServerProtocol
+        if alpn == "h2" or preface:
+            protocol = Http2Connection(
+                Role.SERVER,
+                engine=self.options.engine,
+                settings=self.options.http2,
+                on_request=self.on_request,
+                on_lost=lambda reason: self._gone(protocol),
+                settings_timeout_s=self.options.handshake_timeout_s,
+                idle_timeout_s=self.options.idle_timeout_s,
+            )
+        else:
+            protocol = Http1ServerProtocol(
+                on_request=self.on_request,
+                on_lost=lambda reason: self._gone(protocol),
+                on_refused=self.on_bad_request,
+                limits=self.options.http1_limits,
+                timeouts=self.options.http1_timeouts,
+            )
+        return protocol
+
+    def _came(self, door: _Door) -> bool:
+        if self._draining or len(self._live) >= self.options.max_connections:
+            self.refused += 1
+            return False
+        self.accepted += 1
+        self._live.add(door)
+        return True
+
+    def _gone(self, connection: Http2Connection | Http1ServerProtocol | _Door) -> None:
+        self._live.discard(connection)
+        if self._draining and not self._live:
+            self._emptied.set()
+
+
+class _Door(asyncio.Protocol):
+    """Stands at an accepted connection until it is known what is spoken, then steps aside."""
+
+    streams = 0
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._bytes = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._server._came(self):
+            self._transport.abort()
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._step_aside(tls.selected_alpn_protocol(), preface=False)
+            return
+        timeout = self._server.options.http1_timeouts.head_s
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Without TLS the first bytes tell: HTTP/2 begins with its preface, whose start no HTTP/1.1 request has."""
+        self._bytes += data
+        size = min(len(self._bytes), len(_PREFACE))
+        preface = self._bytes[:size] == _PREFACE[:size]
+        if not preface or size == len(_PREFACE):
+            self._step_aside(None, preface)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server._gone(self)
+
+    def drain(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _step_aside(self, alpn: str | None, preface: bool) -> None:
+        transport = self._transport
+        assert transport is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        protocol = self._server._protocol_for(alpn, preface)
+        self._server._live.add(protocol)
+        self._server._live.discard(self)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if self._bytes:
+            protocol.data_received(self._bytes)
