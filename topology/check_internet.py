@@ -22,6 +22,7 @@ def check_internet(document: Document, world: World, names: Names) -> None:
                     document.problem(here, f"{shown(a)} twice", "two different nodes", at_key=True)
                 if names.check(here, b, names.nodes, "node", at_key=True) and known:
                     _check_agreement(document, key, table, a, b)
+    check_impairments(document, ("internet", "defaults"), internet.defaults)
     for i, entry in enumerate(internet.links):
         check_link(
             document, ("internet", "links", document.index(("internet", "links"), i)), entry, names

@@ -16,7 +16,7 @@ _RUNS_PROGRAMS = ("kill", "pause")
 
 def check_timeline(document: Document, world: World, names: Names) -> None:
     """Every entry that had the right shape."""
-    runs = [*names.pops, *names.sites]
+    runs = {**names.pops, **names.sites}
     for i, entry in enumerate(world.timeline):
         path: Path = ("timeline", document.index(("timeline",), i))
         actions = [action for action in ACTIONS if getattr(entry, action) is not None]

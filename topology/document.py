@@ -8,7 +8,7 @@ A path is a tuple of keys and indices; `("pops", "LHR")` has the place of the ke
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
 from ruamel.yaml import YAML
@@ -21,6 +21,8 @@ Path = tuple[str | int, ...]
 Spot = tuple[int, int]
 
 _TAG = "tag:yaml.org,2002:"
+# Stands for a value whose problem has been noted: there is no more to say of it.
+BROKEN: Final = object()
 # A world nests six levels deep; far more than that is an attack on the stack or an alias loop.
 MAX_DEPTH = 40
 
@@ -90,7 +92,9 @@ def parse(text: str, file: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        found = " ".join(filter(None, [error.context, error.problem]))
+        began = error.context_mark.line + 1 if error.context_mark else line
+        since = f"(since line {began})" if began != line else None
+        found = " ".join(filter(None, [error.context, since, error.problem]))
         raise WorldError([_syntax(file, line, column, found)]) from error
     except (YAMLError, RecursionError) as error:
         raise WorldError([_syntax(file, 1, 1, str(error).splitlines()[0])]) from error
@@ -111,7 +115,7 @@ def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) 
     document.values[path] = _spot(node)
     if node in above or len(above) > MAX_DEPTH:
         document.problem(path, "an alias of itself or too deep a nesting", "a finite tree")
-        return None
+        return BROKEN
     above = (*above, node)
     if isinstance(node, MappingNode):
         return _mapping(node, path, document, above)
@@ -179,11 +183,11 @@ def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
                 )
                 if not isfinite(number):
                     document.problem(path, text, "a finite number")
-                    return 0.0
+                    return BROKEN
                 return number
             case "str" | "timestamp":
                 return text
     except ValueError:
         return text
     document.problem(path, f"{shown(text)} tagged {tag}", "a value without a tag")
-    return None
+    return BROKEN

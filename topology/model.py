@@ -16,6 +16,7 @@ from topology.model_later import Load, LoadBalancer, SecurityRule
 from topology.model_links import Internet
 from topology.model_timeline import TimelineEntry
 from topology.model_types import (
+    ASSERTION_PATTERN,
     Duration,
     Latitude,
     Longitude,
@@ -26,6 +27,7 @@ from topology.model_types import (
     one_or_many,
 )
 
+Assertion = Annotated[str, Meta(pattern=ASSERTION_PATTERN)]
 Position = tuple[Latitude, Longitude]
 
 
@@ -228,6 +230,6 @@ class World(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[TimelineEntry, ...], Meta(description="What happens to the world, and when.")
     ] = ()
     assert_: Annotated[
-        tuple[str, ...],
+        tuple[Assertion, ...],
         one_or_many("What must have held when the run ends: `availability >= 99.9%`."),
     ] = field(default=(), name="assert")

@@ -10,9 +10,13 @@ from msgspec import Meta
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"
 DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h)\s*$"
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+# What was measured, a comparison, a number with its unit.
+ASSERTION_PATTERN = r"^\s*[a-z].*?(<=|>=|<|>|==)\s*[0-9.]+\s*[a-z%]*\s*$"
 
+# In words, for messages.
 PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
+    ASSERTION_PATTERN: "a comparison such as 'availability >= 99.9%'",
     "^/": "a path that begins with /",
     "^https?://": "a URL that begins with http:// or https://",
     "^[a-z][a-z0-9_]*$": "a name such as cubic, reno or bbr",

@@ -17,31 +17,32 @@ from topology.problems import either, near_miss, shown
 RESERVED = ("wan", "lab", "all", "localhost", "region1", "region2")
 KINDS = {"pops": "PoP", "visitors": "visitor", "sites": "site"}
 
+# Names in file order, quick to look one up in.
+Ordered = dict[str, None]
+
 
 class Names:
     """All names by kind, in file order, and the check that a reference meets one of them."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        by_section: dict[str, list[str]] = {}
+        by_section: dict[str, Ordered] = {}
         for path in document.keys:
             if len(path) == 2:
-                by_section.setdefault(str(path[0]), []).append(str(path[1]))
-        self.pops = by_section.get("pops", [])
-        self.visitors = by_section.get("visitors", [])
-        self.sites = by_section.get("sites", [])
-        self.tunnels = by_section.get("tunnels", [])
-        self.load_balancers = by_section.get("load_balancers", [])
-        self.hostnames = by_section.get("dns", [])
-        self.nodes = [*self.pops, *self.visitors, *self.sites]
-        self._sets: dict[int, frozenset[str]] = {}
+                by_section.setdefault(str(path[0]), {})[str(path[1])] = None
+        self.pops = by_section.get("pops", {})
+        self.visitors = by_section.get("visitors", {})
+        self.sites = by_section.get("sites", {})
+        self.tunnels = by_section.get("tunnels", {})
+        self.load_balancers = by_section.get("load_balancers", {})
+        self.hostnames = by_section.get("dns", {})
+        self.nodes = {**self.pops, **self.visitors, **self.sites}
 
     def check(
         self, path: Path, name: str, among: Collection[str], kind: str, *, at_key: bool = False
     ) -> bool:
         """Whether the name is one of `among`; notes a problem when it is not."""
-        members = self._sets.setdefault(id(among), frozenset(among))
-        if name in members:
+        if name in among:
             return True
         found, allowed = f"{shown(name)}, which is no {kind}", either(among)
         self._document.problem(path, found, allowed, near_miss(name, among), at_key=at_key)

@@ -15,13 +15,12 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-from topology.document import Document, Path
+from topology.document import BROKEN, Document, Path
 from topology.model_types import DURATION_PATTERN, DURATION_UNITS, PATTERNS
 from topology.problems import either, near_miss, shown
 
 DROP: Final = object()
 _DURATION = re.compile(r"\s*([0-9.]+)\s*([a-z]+)\s*")
-_UNTYPED: Final = (inspect.AnyType,)
 
 
 def shaped(document: Document, model: type) -> dict[str, Any]:
@@ -37,11 +36,15 @@ def shaped(document: Document, model: type) -> dict[str, Any]:
 
 def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
     """The value in full, or DROP after noting why."""
-    kind, sugar = _unwrapped(kind)
+    if value is BROKEN:
+        return DROP
+    written, (kind, sugar) = kind, _unwrapped(kind)
     if sugar:
         value = _sweetened(value, sugar, path, document)
         if value is DROP:
             return DROP
+        if value is not None and not _is_of(value, kind):
+            return _wrong(value, written, path, document)
     match kind:
         case inspect.UnionType():
             return _union(value, kind, path, document)
@@ -52,7 +55,7 @@ def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any
         case inspect.VarTupleType() | inspect.TupleType():
             return _list([] if value is None else value, kind, path, document)
         case _:
-            return _scalar(value, kind, path, document)
+            return _scalar(value, kind, written, path, document)
 
 
 def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:
@@ -155,18 +158,21 @@ def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) 
     return _wrong(value, kind, path, document)
 
 
-def _scalar(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
+def _scalar(
+    value: Any, kind: inspect.Type, written: inspect.Type, path: Path, document: Document
+) -> Any:
+    """Of `kind`; `written` has its annotations, for the message."""
     if isinstance(kind, inspect.LiteralType):
         if not any(value == choice and type(value) is type(choice) for choice in kind.values):
             words = [choice for choice in kind.values if isinstance(choice, str)]
-            return _wrong(value, kind, path, document, near_miss(str(value), words))
+            return _wrong(value, written, path, document, near_miss(str(value), words))
         return value
     if not _is_of(value, kind):
-        return _wrong(value, kind, path, document)
+        return _wrong(value, written, path, document)
     if isinstance(kind, inspect.StrType) and not _matches(value, kind):
-        return _wrong(value, kind, path, document)
+        return _wrong(value, written, path, document)
     if isinstance(kind, inspect.IntType | inspect.FloatType) and not _within(value, kind):
-        return _wrong(value, kind, path, document)
+        return _wrong(value, written, path, document)
     return value
 
 
@@ -190,8 +196,10 @@ def _is_of(value: Any, kind: inspect.Type) -> bool:
             return isinstance(value, dict)
         case inspect.VarTupleType() | inspect.TupleType():
             return isinstance(value, list)
+        case inspect.UnionType():
+            return any(_is_of(value, one) for one in kind.types)
         case _:
-            return isinstance(kind, _UNTYPED)
+            return False
 
 
 def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
@@ -265,6 +273,8 @@ DURATION_ALLOWED = "a duration such as 250ms, 3s or 1m, or a number of seconds"
 def allowed(kind: inspect.Type) -> str:
     """What may stand there, in words."""
     kind, sugar = _unwrapped(kind)
+    if sugar == "duration" and isinstance(kind, inspect.FloatType) and kind.gt is not None:
+        return DURATION_ALLOWED.replace("such", f"above {kind.gt} such")
     if sugar in SUGAR_ALLOWED:
         return SUGAR_ALLOWED[sugar]
     match kind:

@@ -1,0 +1,215 @@
+"""Wrong world files: each problem is found at its place, under its key, with a way out."""
+
+# The table of wrong files reads best with one file a line.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from topology import addresses
+from topology.load import WorldError, load_world, parse_world
+from topology.problems import Problem
+
+GOOD = """\
+popnet: 1
+pops: {LHR: {region: 1}, FRA: {region: 2}, NRT: {region: 1}}
+internet: {rtt_ms: {LHR: {FRA: 14}}}
+visitors: [tokyo, london]
+sites: {dublin: {service: hello}}
+tunnels: {app: {site: dublin}}
+dns: {app.example.com: {tunnel: app}}
+"""
+
+
+def problems(text: str) -> tuple[Problem, ...]:
+    with pytest.raises(WorldError) as caught:
+        parse_world(text, file="w.yaml")
+    return caught.value.problems
+
+
+def only(text: str) -> Problem:
+    found = problems(text)
+    assert len(found) == 1, "\n".join(map(str, found))
+    return found[0]
+
+
+def test_the_good_world_that_the_wrong_ones_differ_from_loads() -> None:
+    assert list(parse_world(GOOD).pops) == ["LHR", "FRA", "NRT"]
+
+
+# What is replaced in GOOD (or added, when there is nothing to replace), by what; then where, which key,
+# and words that must stand in what was found, what is allowed and the hint.
+WRONG = {
+    "unknown key": ("visitors:", "vistors:", 4, 1, "vistors", "unknown key", "visitors", "'visitors'?"),
+    "unknown key inside": ("{region: 1}, F", "{reigon: 1}, F", 2, 14, "pops.LHR.reigon", "", "region", "'region'?"),
+    "no format": ("popnet: 1\n", "", 1, 1, "popnet", "no such key", "1", ""),
+    "other format": ("popnet: 1", "popnet: 2", 1, 9, "popnet", "2", "1", ""),
+    "wrong type": ("[tokyo, london]", "tokyo", 4, 11, "visitors", "'tokyo'", "a list", ""),
+    "text for a number": ("FRA: 14", "FRA: far", 3, 32, "internet.rtt_ms.LHR.FRA", "'far'", "a number", ""),
+    "negative delay": ("FRA: 14", "FRA: -1", 3, 32, "internet.rtt_ms.LHR.FRA", "-1", "at least 0", ""),
+    "infinite delay": ("FRA: 14", "FRA: .inf", 3, 32, "internet.rtt_ms.LHR.FRA", ".inf", "finite", ""),
+    "unknown PoP in rtt_ms": ("{FRA: 14}", "{FRO: 14}", 3, 27, "internet.rtt_ms.LHR.FRO", "no node", "LHR, FRA", "'FRA'?"),
+    "unknown row in rtt_ms": ("rtt_ms: {LHR: {", "rtt_ms: {LHX: {", 3, 21, "internet.rtt_ms.LHX", "no node", "LHR, FRA", "'LHR'?"),
+    "RTT to itself": ("{FRA: 14}", "{LHR: 14}", 3, 27, "internet.rtt_ms.LHR.LHR", "twice", "two different", ""),
+    "RTT told twice": ("FRA: 14}", "FRA: 14}, FRA: {LHR: 15}", 3, 48, "internet.rtt_ms.FRA.LHR", "15, but 14 in line 3", "one_way_ms", ""),
+    "unknown site": ("site: dublin", "site: dubln", 6, 23, "tunnels.app.site", "no site", "dublin", "'dublin'?"),
+    "unknown tunnel": ("tunnel: app", "tunnel: ap", 7, 33, "dns.app.example.com.tunnel", "no tunnel", "app", "'app'?"),
+    "no target": ("{tunnel: app}", "{}", 7, 7, "dns.app.example.com", "no target", "tunnel or load_balancer", ""),
+    "two targets": ("{tunnel: app}", "{tunnel: app, load_balancer: b}}\nload_balancers: {b: {pool: [app]}", 7, 7, "dns.app.example.com", "tunnel and load_balancer", "one of", ""),
+    "bad hostname": ("{app.example.com", "{app_.example.com", 7, 7, "dns.app_.example.com", "'app_.example.com'", "a hostname", ""),
+    "our own zone": ("{app.example.com", "{x.v2.argotunnel.com", 7, 7, "dns.x.v2.argotunnel.com", "", "outside", ""),
+    "one hostname twice": ("{tunnel: app}", "{tunnel: app}, App.Example.com: {tunnel: app}", 7, 39, "dns.App.Example.com", "second time", "line 7", ""),
+    "no IATA code": ("LHR: {region: 1}, F", "LHRR: {region: 1}, LHR: , F", 2, 8, "pops.LHRR", "no IATA code", "at:", "'LHR'?"),
+    "IATA code in small letters": ("NRT:", "nrt:", 2, 44, "pops.nrt", "no IATA code", "at:", "'NRT'?"),
+    "city for an IATA code": ("NRT:", "oslo:", 2, 44, "pops.oslo", "no IATA code", "at:", "OSL"),
+    "swapped letters in an IATA code": ("NRT:", "YSD:", 2, 44, "pops.YSD", "no IATA code", "at:", "'SYD'?"),
+    "unknown city": ("tokyo", "tokio", 4, 12, "visitors.tokio", "no city", "a city", "'tokyo'?"),
+    "several cities": ("tokyo", "springfield", 4, 12, "visitors.springfield", "several", "at:", ""),
+    "city of several countries": ("tokyo", "valencia", 4, 12, "visitors.valencia", "several", "at:", "valencia-es"),
+    "off the globe": ("{service: hello}", "{at: [91, 0]}", 5, 23, "sites.dublin.at[0]", "91", "from -90 to 90", ""),
+    "half a position": ("{service: hello}", "{at: [53]}", 5, 22, "sites.dublin.at", "a list of 1", "a list of 2", ""),
+    "one name, two kinds": ("{dublin: {", "{tokyo: {}, dublin: {", 5, 9, "sites.tokyo", "a visitor (line 4)", "differ", ""),
+    "names that differ in capitals": ("[tokyo, london]", "{nrt: {city: tokyo}}", 4, 12, "visitors.nrt", "a PoP (line 2)", "capitals", ""),
+    "one visitor twice": ("[tokyo, london]", "[tokyo, tokyo]", 4, 19, "visitors[1]", "second time", "line 4", ""),
+    "reserved name": ("{dublin: {", "{wan: {at: [1, 2]}, dublin: {", 5, 9, "sites.wan", "reserved", "other", ""),
+    "bad name": ("{dublin: {", "{du_blin: {at: [1, 2]}, dublin: {", 5, 9, "sites.du_blin", "'du_blin'", "letters, digits", ""),
+    "one region only": ("region: 2", "region: 1", 2, 1, "pops", "region 1", "both regions", ""),
+    "one PoP only": ("pops: {LHR: {region: 1}, FRA: {region: 2}, NRT: {region: 1}}\ninternet: {rtt_ms: {LHR: {FRA: 14}}}", "pops: [LHR]", 2, 1, "pops", "one PoP", "two", ""),
+    "third region": ("region: 2", "region: 3", 2, 40, "pops.FRA.region", "3", "1 or 2", ""),
+    "unknown neighbor": ("{region: 2}", "{neighbors: [NRT, LHT]}", 2, 49, "pops.FRA.neighbors[1]", "no PoP", "LHR", "'LHR'?"),
+    "unknown service": ("service: hello", "service: helo", 5, 27, "sites.dublin.service.url", "'helo'", "http://", "'hello'?"),
+    "unknown connector": ("service: hello", "connectors: [{run: cloudflard}]", 5, 37, "sites.dublin.connectors[0].run", "", "tunnel_client", "'cloudflared'?"),
+    "no connections": ("service: hello", "connectors: [{connections: 0}]", 5, 45, "sites.dublin.connectors[0].connections", "0", "from 1 to 32", ""),
+    "unknown tunnel of a connector": ("service: hello", "connectors: [{tunnel: ap}]", 5, 40, "sites.dublin.connectors[0].tunnel", "no tunnel", "app", "'app'?"),
+    "a fraction of a connection": ("service: hello", "connectors: [{connections: 1.5}]", 5, 45, "sites.dublin.connectors[0].connections", "1.5", "whole number", ""),
+    "pin of nobody": ("", "anycast: {pin: {tokio: LHR}}", 8, 17, "anycast.pin.tokio", "no visitor", "tokyo", "'tokyo'?"),
+    "pin to nowhere": ("", "anycast: {pin: {tokyo: LHX}}", 8, 24, "anycast.pin.tokyo", "no PoP", "LHR", "'LHR'?"),
+    "bad duration": ("", "anycast: {convergence: 3 sec}", 8, 24, "anycast.convergence", "'3 sec'", "250ms", ""),
+    "negative duration": ("", "anycast: {convergence: -3}", 8, 24, "anycast.convergence", "-3", "250ms", ""),
+    "unknown policy": ("", "anycast: {policy: lowest-rtt}", 8, 19, "anycast.policy", "", "lowest_rtt", "'lowest_rtt'?"),
+    "loss above 100": ("internet: {", "internet: {defaults: {loss_pct: 101}, ", 3, 33, "internet.defaults.loss_pct", "101", "from 0 to 100", ""),
+    "unknown distribution": ("internet: {", "internet: {defaults: {jitter_distribution: uniforn}, ", 3, 44, "internet.defaults.jitter_distribution", "", "pareto", "'uniform'?"),
+    "no rate": ("internet: {", "internet: {defaults: {rate_mbit: 0}, ", 3, 34, "internet.defaults.rate_mbit", "0", "unlimited", ""),
+    "tiny MTU": ("internet: {", "internet: {defaults: {mtu: 100}, ", 3, 28, "internet.defaults.mtu", "100", "576", ""),
+    "endless burst": ("internet: {", "internet: {defaults: {burst: {enter_pct: 1, leave_pct: 0}}, ", 3, 56, "internet.defaults.burst.leave_pct", "0", "more than 0", ""),
+    "half a burst": ("internet: {", "internet: {defaults: {burst: {enter_pct: 1}}, ", 3, 30, "internet.defaults.burst.leave_pct", "no such key", "required", ""),
+    "link of nobody": ("internet: {", "internet: {links: [{from: LHR, to: NTR}], ", 3, 36, "internet.links[0].to", "no node", "NRT", "'NRT'?"),
+    "link to itself": ("internet: {", "internet: {links: [{from: LHR, to: LHR}], ", 3, 36, "internet.links[0].to", "twice", "two different", ""),
+    "link without an end": ("internet: {", "internet: {links: [{from: LHR}], ", 3, 20, "internet.links[0].to", "no such key", "a name", ""),
+    "delay told twice": ("internet: {", "internet: {links: [{from: LHR, to: FRA, rtt_ms: 9, one_way_ms: 5}], ", 3, 41, "internet.links[0].rtt_ms", "one_way_ms and rtt_ms", "one of", ""),
+    "RTT of one direction": ("internet: {", "internet: {links: [{from: LHR, to: FRA, rtt_ms: 9, both: false}], ", 3, 58, "internet.links[0].both", "false", "both directions", ""),
+    "access of nobody": ("internet: {", "internet: {access: {tokio: {rate_mbit: 5}}, ", 3, 21, "internet.access.tokio", "no node", "tokyo", "'tokyo'?"),
+    "odd congestion control": ("internet: {", "internet: {congestion: Cubic}  # {", 3, 24, "internet.congestion", "'Cubic'", "cubic", ""),
+    "matrix that is not there": ("internet: {", "internet: {rtt_csv: no.csv, ", 3, 21, "internet.rtt_csv", "No such file", "CSV", ""),
+    "two estimators": ("", "routing: {probe: {estimator: {ewma: 1, min: 2}}}", 8, 30, "routing.probe.estimator", "a mapping", "one key", ""),
+    "never probing": ("", "routing: {probe: {every: 0s}}", 8, 26, "routing.probe.every", "0", "above 0", ""),
+    "pool of nothing": ("", "load_balancers: {www: {pool: []}}", 8, 30, "load_balancers.www.pool", "a list", "at least one", ""),
+    "unknown pool member": ("", "load_balancers: {www: {pool: [apq]}}", 8, 31, "load_balancers.www.pool[0]", "no tunnel", "app", "'app'?"),
+    "rule without an action": ("", "security: [{path: /a}]", 8, 12, "security[0]", "no action", "allow, block", ""),
+    "rule with two actions": ("", "security: [{block: true, allow: all}]", 8, 12, "security[0]", "allow and block", "one of", ""),
+    "rule with an odd status": ("", "security: [{block: 200}]", 8, 20, "security[0].block", "200", "400 to 599", ""),
+    "load on an unknown host": ("", "load: {rate_per_s: 1, url: https://ap.example.com/}", 8, 28, "load.url", "'ap.example.com'", "app.example.com", "'app.example.com'?"),
+    "assertion without a comparison": ("", "assert: [all is well]", 8, 10, "assert[0]", "'all is well'", "availability", ""),
+    "timeline without a time": ("", "timeline: [{kill: LHR}]", 8, 12, "timeline[0].at", "no such key", "250ms", ""),
+    "timeline without an action": ("", "timeline: [{at: 1s}]", 8, 12, "timeline[0]", "no action", "flap", ""),
+    "timeline with two actions": ("", "timeline: [{at: 1s, kill: LHR, pause: FRA}]", 8, 12, "timeline[0]", "kill and pause", "one of", ""),
+    "timeline at an odd time": ("", "timeline: [{at: soon, kill: LHR}]", 8, 17, "timeline[0].at", "'soon'", "250ms", ""),
+    "timeline for no time": ("", "timeline: [{at: 1s, for: 0s, kill: LHR}]", 8, 26, "timeline[0].for", "0", "more than 0", ""),
+    "killing nobody": ("", "timeline: [{at: 1s, kill: LHX}]", 8, 27, "timeline[0].kill[0]", "no PoP or site", "LHR", "'LHR'?"),
+    "killing a visitor": ("", "timeline: [{at: 1s, kill: [LHR, tokyo]}]", 8, 33, "timeline[0].kill[1]", "no PoP or site", "LHR", ""),
+    "cut of nobody": ("", "timeline: [{at: 1s, cut: [LHR, FRX]}]", 8, 32, "timeline[0].cut.to", "no node", "FRA", "'FRA'?"),
+    "cut of three": ("", "timeline: [{at: 1s, cut: [LHR, FRA, NRT]}]", 8, 26, "timeline[0].cut", "a list", "[A, B]", ""),
+    "setting nothing": ("", "timeline: [{at: 1s, set: {from: LHR, to: FRA}}]", 8, 26, "timeline[0].set", "nothing to set", "rtt_ms", ""),
+    "ramp without an end": ("", "timeline: [{at: 1s, ramp: {from: LHR, to: FRA, rtt_ms: [1, 2]}}]", 8, 12, "timeline[0]", "without `for`", "for:", ""),
+    "ramp of nothing": ("", "timeline: [{at: 1s, for: 2s, ramp: {from: LHR, to: FRA}}]", 8, 36, "timeline[0].ramp", "nothing to ramp", "rtt_ms", ""),
+    "ramp to no rate": ("", "timeline: [{at: 1, for: 2s, ramp: {from: LHR, to: FRA, rate_mbit: [9, 0]}}]", 8, 67, "timeline[0].ramp.rate_mbit", "0", "above 0", ""),
+    "flap without a period": ("", "timeline: [{at: 1s, flap: {from: LHR, to: FRA}}]", 8, 27, "timeline[0].flap.period", "no such key", "250ms", ""),
+    "partition with one on both sides": ("", "timeline: [{at: 1s, partition: [[LHR], [FRA, LHR]]}]", 8, 46, "timeline[0].partition[1][1]", "second time", "one group", ""),
+    "partition of all from nobody": ("", "timeline: [{at: 1s, partition: [LHR, FRA, NRT]}]", 8, 32, "timeline[0].partition", "every PoP", "outside", ""),
+    "duplicate key": ("", "tunnels: {}", 8, 1, "tunnels", "second time", "line 6", ""),
+    "tag": ("", "name: !!binary aGk=", 8, 7, "name", "tagged", "without a tag", ""),
+    "empty value": ("", "name:", 8, 6, "name", "nothing", "a name", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_world(case: str) -> None:
+    old, new, line, column, key, found, allowed, hint = WRONG[case]
+    assert not old or GOOD.count(old) >= 1, "the case replaces nothing"
+    problem = only(GOOD.replace(old, new, 1) if old else GOOD + new)
+    assert (problem.line, problem.column, problem.key) == (line, column, key), str(problem)
+    assert found in problem.found
+    assert allowed in problem.allowed
+    assert hint is None or (hint in problem.hint if hint else problem.hint == ""), str(problem)
+    assert str(problem).startswith(f"w.yaml:{line}:{column}: {key}: ")
+    assert "\n" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "found"),
+    [
+        ("pops: [LHR\nvisitors: []\n", 2, 1, "flow sequence"),
+        ("pops:\n\tLHR: {}\n", 2, 1, "cannot start any token"),
+        ('name: "popnet\n', 2, 1, "quoted scalar (since line 1)"),
+        ("a: *nobody\n", 1, 4, "undefined alias"),
+        ("popnet: 1\n--- \npopnet: 1\n", 2, 1, "another document"),
+    ],
+)
+def test_what_is_not_yaml(text: str, line: int, column: int, found: str) -> None:
+    problem = only(text)
+    assert (problem.line, problem.allowed) == (line, "YAML 1.2")
+    assert found in problem.found
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[]\n", "hello\n", "3\n"])
+def test_what_is_no_world_at_all(text: str) -> None:
+    assert "popnet: 1" in problems(text)[0].allowed
+
+
+def test_a_control_character_is_a_problem() -> None:
+    assert problems("name: a\x00b\n")[0].allowed == "YAML 1.2"
+
+
+def test_an_alias_of_itself_ends() -> None:
+    assert "alias of itself" in problems(GOOD + "routing: {params: &a {b: *a}}\n")[0].found
+
+
+def test_all_problems_come_at_once_and_in_file_order() -> None:
+    text = (
+        GOOD.replace("FRA: 14", "FRA: -1").replace("site: dublin", "site: d").replace("hello", "x")
+    )
+    assert [problem.line for problem in problems(text)] == [3, 5, 6]
+
+
+def test_what_refers_to_a_wrong_entry_is_not_called_wrong() -> None:
+    problem = only(GOOD.replace("site: dublin}", "site: dublin, sort: 1}"))
+    assert problem.key == "tunnels.app.sort"
+    assert only(GOOD.replace("{site: dublin}", "{site: 7}")).key == "tunnels.app.site"
+
+
+def test_positions_in_lists_hold_when_a_member_before_is_wrong() -> None:
+    found = problems(GOOD + "timeline: [{at: x, kill: LHR}, {at: 1, kill: LHX}]\n")
+    assert [problem.key for problem in found] == ["timeline[0].at", "timeline[1].kill[0]"]
+
+
+def test_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WorldError) as caught:
+        load_world(tmp_path / "no.yaml")
+    (problem,) = caught.value.problems
+    assert problem.file.endswith("no.yaml")
+    assert problem.found == "No such file or directory"
+
+
+def test_file_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "w.yaml").write_bytes(b"popnet: \xff\n")
+    with pytest.raises(WorldError, match="UTF-8"):
+        load_world(tmp_path / "w.yaml")
+
+
+def test_more_nodes_than_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "CAPACITY", 2)
+    problem = only(GOOD)
+    assert (problem.key, problem.line, problem.found) == ("pops", 2, "3 of them")
