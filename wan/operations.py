@@ -53,6 +53,7 @@ class Operations:
             "announce": self._announce,
             "status": self._status,
             "links": self._links,
+            "rtts": self._rtts,
             "set": self._set,
             "reset": self._reset,
             "vanish": self._vanish,
@@ -276,6 +277,11 @@ class Operations:
             "ok": True,
             "links": [_row(a, b, changes.link_of(self._fabric, a, b), now) for a, b in chosen],
         }
+
+    def _rtts(self, _: Connection, request: Request) -> Answer:
+        """Round trips as the links are now, access lines included; null where something is down."""
+        chosen = self._pairs(request.get("pairs"))
+        return {"ok": True, "rtts_s": [_finite(self._fabric.rtt(*pair)) for pair in chosen]}
 
     def _catchment(self, _: Connection, request: Request) -> Answer:
         catchment = self._fabric.catchment

@@ -56,7 +56,16 @@ FormatOption = Annotated[
 NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.", metavar="NODE")]
 
 # Each registers its commands when it is imported.
-_MODULES = ("running", "inside", "nodes", "links", "watching", "checking")
+_MODULES = (
+    "running",
+    "inside",
+    "tracing",
+    "nodes",
+    "links",
+    "watching",
+    "checking",
+    "fidelity",
+)
 
 
 def open_lab(name: str | None = None) -> Lab:

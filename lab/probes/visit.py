@@ -16,7 +16,10 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from wire.dns import make_query, parse_addresses
+from wire.dns import DnsError, Question, make_query, parse_response
+
+
+_MESSAGE_ID = 1
 
 
 class PhaseError(Exception):
@@ -93,17 +96,18 @@ def _resolve(host: str, resolver: str, timeout_s: float) -> str:
         pass
     else:
         return host
-    query = make_query(host, "A", query_id=1)
+    question = Question(host, "A")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(timeout_s)
         try:
             udp.connect((resolver, 53))
-            udp.send(query)
-            addresses = parse_addresses(udp.recv(4096))
-        except OSError as error:
+            udp.send(make_query(question, _MESSAGE_ID))
+            answer = parse_response(udp.recv(4096), question, _MESSAGE_ID)
+        except (OSError, DnsError) as error:
             raise PhaseError(f"dns for {host} at {resolver}: {error}") from error
+    addresses = [record.data for record in answer.of("A")]
     if not addresses:
-        raise PhaseError(f"dns: {resolver} has no address for {host}")
+        raise PhaseError(f"dns: {resolver} has no address for {host} ({answer.rcode})")
     return addresses[0]
 
 
