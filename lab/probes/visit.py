@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from wire.dns import DnsError, Question, make_query, parse_response
 
-
 _MESSAGE_ID = 1
 
 
