@@ -22,7 +22,7 @@ from lab.fidelity import Check, measure, pairs_in_use
 
 @app.command()
 def fidelity(
-    name: NameOption = "default",
+    name: NameOption = None,
     output: FormatOption = Format.table,
     count: Annotated[int, typer.Option("--count", "-c", min=30, help="Echoes per pair.")] = 30,
 ) -> int:

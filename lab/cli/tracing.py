@@ -32,7 +32,7 @@ _RESOLVER = "198.18.0.53"
 def trace(
     url: Annotated[str, typer.Argument(help="Such as https://app.example.com/", metavar="URL")],
     visitor: Annotated[str, typer.Option("--from", help="The city that asks.", metavar="VISITOR")],
-    name: NameOption = "default",
+    name: NameOption = None,
     output: FormatOption = Format.table,
     method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")] = 20.0,
