@@ -81,6 +81,7 @@ class Link(_Part, frozen=True):
 class Node(_Part, frozen=True):
     name: str
     address: str
+    country: str | None = None  # two letters; what the edge says of a visitor there
 
 
 class Host(_Part, frozen=True):

@@ -69,7 +69,11 @@ def understand(headers: Headers, me: str, *, websocket: bool) -> Response | Faul
             return Fault(FaultCode.TUNNEL_PROTOCOL, me, f"status {status.decode('latin-1')}")
     except HeaderError as error:
         return Fault(FaultCode.TUNNEL_PROTOCOL, me, str(error))
-    switching = websocket and status in (b"200", b"101")
+    switching = (
+        websocket
+        and status in (b"200", b"101")
+        and any(name == b"sec-websocket-accept" for name, _ in fields)
+    )
     kept = [
         field
         for field in fields

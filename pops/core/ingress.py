@@ -1,8 +1,9 @@
 """What a PoP makes of a visitor's request: a refusal, or the request as the connector shall get it.
 
 The ingress PoP does all the work on request headers, once. Relays and the egress PoP pass them on
-as they are. One walk over the fields does everything: hop-by-hop fields go (RFC 9110 section
-7.6.1), what only the edge may say is dropped when a visitor said it, and then said by the edge.
+as they are. One walk over the fields does everything: hop-by-hop fields go (RFC 9110 section 7.6.1;
+those that a Connection field names went with the HTTP/1.1 codec), what only the edge may say is
+dropped when a visitor said it, and then said by the edge.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Request:
     headers: Headers
     accept: bytes
     websocket: bool
+    offers_upgrade: bool  # to something that is not carried here: an ordinary request without body
     expects_continue: bool
     length: int | None
     safe: bool
@@ -124,12 +126,19 @@ class Ingress:
     """`hosts`: public name -> tunnel UUID. Rays come from the handed-in Random."""
 
     def __init__(
-        self, me: str, hosts: Mapping[str, str], rng: random.Random, *, body_limit: int
+        self,
+        me: str,
+        hosts: Mapping[str, str],
+        rng: random.Random,
+        *,
+        body_limit: int,
+        header_limit: int,
     ) -> None:
         self._me = me.encode()
         self._hosts = dict(hosts)
         self._rng = rng
         self._body_limit = body_limit
+        self._header_limit = header_limit
 
     def new_ray(self) -> str:
         return f"{self._rng.getrandbits(64):016x}"
@@ -139,7 +148,7 @@ class Ingress:
         ray = self.new_ray()
         method = path = authority = accept = loop = b""
         upgrade = protocol = host_field = b""
-        encoding = connection = length_text = b""
+        encoding = length_text = b""
         expects = False
         out: Headers = []
         for field in headers:
@@ -160,8 +169,6 @@ class Ingress:
             elif name in _TAKEN:
                 if name == b"host":
                     host_field = value
-                elif name == b"connection":
-                    connection += b"," + value
                 elif name == b"upgrade":
                     upgrade = value
                 elif name == b"expect":
@@ -182,11 +189,11 @@ class Ingress:
         problem = self._problem(method, path, host, authority, host_field, loop, protocol, visitor)
         if problem is not None:
             return Refusal(problem, ray, accept)
+        if sum([len(name) + len(value) for name, value in headers]) > self._header_limit:
+            return Refusal(pages.headers_too_large(self._header_limit), ray, accept)
         length = int(length_text) if length_text.isdigit() else None
         if length is not None and length > self._body_limit:
             return Refusal(pages.body_too_large(self._body_limit), ray, accept)
-        if connection:
-            out = _without_named(out, connection)
         websocket = protocol == b"websocket" or upgrade.lower() == b"websocket"
         if websocket:
             method = b"GET"
@@ -212,6 +219,7 @@ class Ingress:
             headers=head,
             accept=accept,
             websocket=websocket,
+            offers_upgrade=bool(upgrade) and not websocket,
             expects_continue=expects,
             length=length,
             safe=method in SAFE_METHODS,
@@ -258,14 +266,3 @@ def _host_name(authority: bytes) -> str:
     if text[:1] == "[":
         return text.partition("]")[0][1:]
     return text.partition(":")[0].removesuffix(".")
-
-
-def _without_named(headers: Headers, connection: bytes) -> Headers:
-    """Fields that a Connection field names concern the visitor's connection alone."""
-    named = {token.strip().lower() for token in connection.split(b",")}
-    # The names that frame a message or say who asks must not be removed by naming them.
-    named -= {b"", b"te", b"content-length", b"cookie", b"authorization", b"upgrade", b"close"}
-    named.discard(b"keep-alive")
-    if not named:
-        return headers
-    return [field for field in headers if field[0] not in named]

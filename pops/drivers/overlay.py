@@ -1,0 +1,335 @@
+"""The mesh: two connections dialled to each neighbour, and the door for those who dial us.
+
+    control   advertisements (POST), and PINGs that notice a dead neighbour within seconds
+    data      requests on their way; bulk on it cannot delay a PING on the other
+
+HTTP/2 lets only the dialler open requests, so each PoP dials each of its neighbours. Both ends prove
+their names by certificates of the overlay's CA. A lost connection is dialled again, with backoff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable
+from enum import Enum
+
+from pops.config import Overlay, Pop, Timeouts
+from pops.core.directory import Directory
+from pops.drivers.heartbeat import Heartbeat
+from pops.drivers.posts import CollectPost, SendPost
+from runtime.backoff import Backoff
+from runtime.clock import Clock
+from runtime.events import EventLog
+from runtime.http2 import Http2Connection, Http2Settings
+from runtime.streams import Headers, Stream, StreamUser
+from runtime.tls import explain, overlay_context
+from wire.advert import LARGEST, PATH, Advertisement, encode_adverts, parse_adverts
+from wire.errors import WireError
+from wire.http2.engine import Role
+from wire.http2.engines import EngineName
+
+# A request's header fields grow on the way: what a visitor may send must still fit.
+SETTINGS = Http2Settings(
+    max_concurrent_streams=10_000,
+    max_header_list_size=512 * 1024,
+    max_frame_size=65_536,
+)
+
+
+class Purpose(Enum):
+    CONTROL = "control"
+    DATA = "data"
+
+
+class Neighbor:
+    """One PoP we dial. `data` is the connection that requests go over, while there is one."""
+
+    def __init__(self, overlay: OverlayMesh, pop: Pop) -> None:
+        self._overlay = overlay
+        self.pop = pop
+        self.connections: dict[Purpose, Http2Connection] = {}
+        self.first_try: dict[Purpose, asyncio.Event] = {p: asyncio.Event() for p in Purpose}
+        self.error: str | None = "not tried yet"
+        self._wake: dict[Purpose, asyncio.Event] = {}
+        self._posting = False
+        self._unsent: dict[str, Advertisement] = {}
+
+    @property
+    def data(self) -> Http2Connection | None:
+        return self.connections.get(Purpose.DATA)
+
+    @property
+    def up(self) -> bool:
+        return len(self.connections) == len(Purpose)
+
+    @property
+    def rtt_s(self) -> float | None:
+        control = self.connections.get(Purpose.CONTROL)
+        return control.rtt if control is not None else None
+
+    async def keep(self, purpose: Purpose) -> None:
+        """Dial, hold, and dial again, until cancelled."""
+        overlay = self._overlay
+        timeouts = overlay.timeouts
+        backoff = Backoff(
+            overlay.rng, base_s=timeouts.reconnect_first, cap_s=timeouts.reconnect_most
+        )
+        while True:
+            lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            try:
+                await self._dial(purpose, lost)
+            except (OSError, ssl.SSLError, TimeoutError) as error:
+                self.error = explain(error)
+                self.first_try[purpose].set()
+            else:
+                self.first_try[purpose].set()
+                backoff.reset()
+                self.error = await lost
+            wake = self._wake[purpose] = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff.next_delay()):
+                    await wake.wait()
+
+    def awake(self) -> None:
+        for wake in self._wake.values():
+            wake.set()
+
+    async def _dial(self, purpose: Purpose, lost: asyncio.Future[str]) -> None:
+        overlay = self._overlay
+        timeouts = overlay.timeouts
+        ready = asyncio.Event()
+        heartbeat: Heartbeat | None = None
+
+        def on_ready() -> None:
+            ready.set()
+
+        def on_lost(reason: str) -> None:
+            if heartbeat is not None:
+                heartbeat.stop()
+            if not lost.done():
+                lost.set_result(reason)
+            ready.set()
+            if self.connections.get(purpose) is http2:
+                self._down(purpose, reason)
+
+        def on_ping_ack(payload: bytes, rtt_s: float) -> None:
+            if heartbeat is not None:
+                heartbeat.acknowledged()
+
+        http2 = Http2Connection(
+            Role.CLIENT,
+            engine=overlay.engine,
+            settings=SETTINGS,
+            on_ready=on_ready,
+            on_lost=on_lost,
+            on_ping_ack=on_ping_ack,
+            on_goaway=lambda code: http2.close(),
+            now=overlay.clock,
+        )
+        async with asyncio.timeout(timeouts.connect + timeouts.handshake):
+            await asyncio.get_running_loop().create_connection(
+                lambda: http2,
+                self.pop.address,
+                self.pop.port or overlay.config.port,
+                ssl=overlay.client_tls,
+                server_hostname=self.pop.name,
+                ssl_handshake_timeout=timeouts.handshake,
+            )
+            try:
+                await ready.wait()
+            except asyncio.CancelledError:
+                http2.abort()
+                raise
+        if lost.done():
+            raise ConnectionResetError(lost.result())
+        heartbeat = Heartbeat(
+            http2,
+            every_s=timeouts.overlay_ping,
+            deadline_s=timeouts.overlay_ping_deadline,
+            clock=overlay.clock,
+        )
+        self._up(purpose, http2)
+
+    def _up(self, purpose: Purpose, http2: Http2Connection) -> None:
+        self.connections[purpose] = http2
+        self.error = None
+        overlay = self._overlay
+        if purpose is Purpose.CONTROL:
+            self._posting = False
+            self._unsent.clear()
+            self.tell(overlay.directory.everything())
+        if self.up:
+            overlay.events.emit("overlay_up", neighbor=self.pop.name)
+            overlay.on_change()
+
+    def _down(self, purpose: Purpose, reason: str) -> None:
+        was_up = self.up
+        del self.connections[purpose]
+        overlay = self._overlay
+        # What happened to one happened to both, most likely; and a neighbour is whole or gone.
+        for other in list(self.connections.values()):
+            other.abort()
+        if was_up:
+            overlay.events.emit("overlay_down", neighbor=self.pop.name, reason=reason)
+            overlay.on_change()
+
+    def tell(self, adverts: list[Advertisement]) -> None:
+        """Send advertisements, one POST at a time; what changes meanwhile is sent in one piece."""
+        for advert in adverts:
+            self._unsent[advert.origin] = advert
+        control = self.connections.get(Purpose.CONTROL)
+        if self._posting or not self._unsent or control is None:
+            return
+        batch = list(self._unsent.values())
+        self._unsent.clear()
+        self._posting = True
+        SendPost(control, PATH, encode_adverts(batch), lambda ok: self._told(batch, ok))
+
+    def _told(self, batch: list[Advertisement], ok: bool) -> None:
+        self._posting = False
+        control = self.connections.get(Purpose.CONTROL)
+        if ok:
+            self.tell([])
+        elif control is not None:
+            # What it has missed is not known here; a new connection begins with everything.
+            control.abort()
+
+    def close(self) -> None:
+        for http2 in list(self.connections.values()):
+            http2.close()
+
+
+class OverlayMesh:
+    """All neighbours, and those for whom we are one. `on_change`: who is up has changed;
+    `on_news`: the directory has learnt something."""
+
+    def __init__(
+        self,
+        me: str,
+        config: Overlay,
+        neighbors: list[Pop],
+        directory: Directory,
+        *,
+        timeouts: Timeouts,
+        engine: EngineName,
+        rng: random.Random,
+        on_change: Callable[[], None],
+        on_news: Callable[[], None],
+        on_request: Callable[[Stream], StreamUser],
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self.me = me
+        self.config = config
+        self.directory = directory
+        self.timeouts = timeouts
+        self.engine = engine
+        self.rng = rng
+        self.on_change = on_change
+        self.on_news = on_news
+        self.events = events
+        self.clock = clock
+        self.client_tls = overlay_context(config.certificate, config.ca, "client")
+        self.server_tls = overlay_context(config.certificate, config.ca, "server")
+        self.neighbors = {pop.name: Neighbor(self, pop) for pop in neighbors}
+        self.accepted: dict[Http2Connection, None] = {}
+        self._on_request = on_request
+
+    def accept(self) -> Http2Connection:
+        """The protocol of one more accepted connection."""
+
+        def on_ready() -> None:
+            # Who dials us is there, so whoever waits to dial it again need not wait.
+            neighbor = self.neighbors.get(http2.peer.certificate_name)
+            if neighbor is not None:
+                neighbor.awake()
+
+        def on_lost(reason: str) -> None:
+            self.accepted.pop(http2, None)
+
+        http2 = Http2Connection(
+            Role.SERVER,
+            engine=self.engine,
+            settings=SETTINGS,
+            on_request=self._requested,
+            on_ready=on_ready,
+            on_lost=on_lost,
+            now=self.clock,
+        )
+        self.accepted[http2] = None
+        return http2
+
+    def up(self) -> list[str]:
+        return [name for name, neighbor in self.neighbors.items() if neighbor.up]
+
+    def flood(self, adverts: list[Advertisement], learnt_from: str = "") -> None:
+        """Tell every neighbour but the one who told us."""
+        if adverts:
+            for name, neighbor in self.neighbors.items():
+                if name != learnt_from:
+                    neighbor.tell(adverts)
+
+    def _requested(self, stream: Stream) -> StreamUser:
+        return _Door(self, stream)
+
+    def requested(self, stream: Stream, headers: Headers, end: bool) -> None:
+        """A neighbour's request: an advertisement, or something to pass on."""
+        if headers[0][1] == b"POST" and (b":path", PATH) in headers[:4]:
+            sender = stream.peer.certificate_name
+            stream.user = CollectPost(stream, LARGEST, lambda body: self._advertised(sender, body))
+            if end:
+                stream.user.data_received(b"", True)
+            return
+        stream.user = self._on_request(stream)
+        stream.user.headers_received(headers, end)
+
+    def _advertised(self, sender: str, body: bytes) -> int:
+        try:
+            news = self.directory.receive(parse_adverts(body))
+        except WireError as error:
+            self.events.emit("overlay_nonsense", neighbor=sender, reason=str(error))
+            return 400
+        if news:
+            # Our own, outnumbered after a restart, must reach the one who told us too.
+            own = [advert for advert in news if advert.origin == self.me]
+            self.flood([advert for advert in news if advert.origin != self.me], sender)
+            self.flood(own)
+            self.on_news()
+        return 204
+
+    def abort(self) -> None:
+        for neighbor in self.neighbors.values():
+            for http2 in list(neighbor.connections.values()):
+                http2.abort()
+        for http2 in list(self.accepted):
+            http2.abort()
+
+    def close(self) -> None:
+        for neighbor in self.neighbors.values():
+            neighbor.close()
+        for http2 in list(self.accepted):
+            http2.close()
+
+
+class _Door:
+    """The user of a fresh stream until its head is known."""
+
+    __slots__ = ("_overlay", "_stream")
+
+    def __init__(self, overlay: OverlayMesh, stream: Stream) -> None:
+        self._overlay = overlay
+        self._stream = stream
+
+    def headers_received(self, headers: Headers, end: bool) -> None:
+        self._overlay.requested(self._stream, headers, end)
+
+    def data_received(self, data: bytes, end: bool) -> None: ...
+
+    def trailers_received(self, headers: Headers) -> None: ...
+
+    def drained(self) -> None: ...
+
+    def lost(self, code: int) -> None: ...
