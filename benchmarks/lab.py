@@ -14,10 +14,11 @@ from typing import Any
 from benchmarks.report import Row
 
 REPEATS = 3
-FIFTY = (
-    "LHR FRA IAD SJC GRU SIN NRT SYD AMS CDG MAD MXP ARN WAW VIE ZRH DUB LIS ATH IST OTP SOF HEL OSL CPH "
-    "JFK ORD DFW MIA ATL SEA LAX DEN YYZ YUL MEX BOG LIM SCL EZE JNB CPT NBO LOS CAI DXB BOM DEL HKG ICN"
-).split()
+FIFTY = """
+    LHR, FRA, IAD, SJC, GRU, SIN, NRT, SYD, AMS, CDG, MAD, MXP, ARN, WAW, VIE, ZRH, DUB, LIS, ATH, IST, OTP, SOF, HEL,
+    OSL, CPH, JFK, ORD, DFW, MIA, ATL, SEA, LAX, DEN, YYZ, YUL, MEX, BOG, LIM, SCL, EZE, JNB, CPT, NBO, LOS, CAI, DXB,
+    BOM, DEL, HKG, ICN
+"""
 
 
 def popnet(*arguments: str, timeout: float = 180) -> str:
@@ -66,7 +67,7 @@ def fifty_pops(directory: Path) -> Path:
     world.write_text(
         f"""popnet: 1
 name: fifty
-pops: [{", ".join(FIFTY)}]
+pops: [{FIFTY}]
 visitors: [tokyo, london]
 sites: {{dublin: {{service: hello, connectors: [{{run: tunnel_client}}]}}}}
 tunnels: {{app: {{site: dublin}}}}
