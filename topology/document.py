@@ -7,12 +7,13 @@ A path is a tuple of keys and indices; `("pops", "LHR")` has the place of the ke
 
 from __future__ import annotations
 
+import warnings
 from math import isfinite
 from typing import Any, Final
 
 from msgspec import Struct, field
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from topology.problems import Problem, WorldError, shown
@@ -25,6 +26,8 @@ _TAG = "tag:yaml.org,2002:"
 BROKEN: Final = object()
 # A world nests six levels deep; far more than that is an attack on the stack or an alias loop.
 MAX_DEPTH = 40
+# Aliases of aliases can make billions of values of one page; 490 nodes with all their RTTs are 120,000.
+MAX_VALUES = 500_000
 
 
 def dotted(path: Path) -> str:
@@ -88,7 +91,10 @@ def parse(text: str, file: str) -> Document:
     yaml = YAML(typ="safe", pure=True)
     document = Document(file=file, data=None, keys={}, values={}, problems=[])
     try:
-        root = yaml.compose(text)
+        with warnings.catch_warnings():
+            # An anchor that is set twice is right by YAML 1.2.2, section 3.2.2.2: the last one counts.
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            root = yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -116,6 +122,11 @@ def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) 
     if node in above or len(above) > MAX_DEPTH:
         document.problem(path, "an alias of itself or too deep a nesting", "a finite tree")
         return BROKEN
+    if len(document.values) > MAX_VALUES:
+        document.problem(
+            path, f"more than {MAX_VALUES} values", "fewer; rtt_csv for a large matrix"
+        )
+        raise WorldError(document.problems)
     above = (*above, node)
     if isinstance(node, MappingNode):
         return _mapping(node, path, document, above)
@@ -173,18 +184,22 @@ def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
             case "bool":
                 return text.lower() == "true"
             case "int":
-                return int(
+                number = int(
                     text.replace("_", ""),
                     0 if text.lstrip("+-")[:2].lower() in ("0x", "0o") else 10,
                 )
-            case "float":
-                number = float(
-                    text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
-                )
-                if not isfinite(number):
-                    document.problem(path, text, "a finite number")
+                if not -(2**63) <= number < 2**63:
+                    document.problem(path, shown(text), "a whole number of at most 64 bits")
                     return BROKEN
                 return number
+            case "float":
+                real = float(
+                    text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
+                )
+                if not isfinite(real):
+                    document.problem(path, text, "a finite number")
+                    return BROKEN
+                return real
             case "str" | "timestamp":
                 return text
     except ValueError:

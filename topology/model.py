@@ -200,7 +200,9 @@ class World(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     popnet: Annotated[Literal[1], Meta(description="Format of this file.")]
     name: Annotated[Name, Meta(description="Name of the lab.")] = "default"
-    seed: Annotated[int, Meta(ge=0, description="Same seed, same flow, same fate.")] = 1
+    seed: Annotated[
+        int, Meta(ge=0, le=2**63 - 1, description="Same seed, same flow, same fate.")
+    ] = 1
     pops: Annotated[
         dict[Name, Pop], mapping_or_list("IATA codes, or any names with `at`. At least two PoPs.")
     ]

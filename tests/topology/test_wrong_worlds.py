@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,20 @@ def test_more_nodes_than_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "CAPACITY", 2)
     problem = only(GOOD)
     assert (problem.key, problem.line, problem.found) == ("pops", 2, "3 of them")
+
+
+def test_aliases_that_multiply_end() -> None:
+    text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+        for before, name in pairwise("abcdefgh")
+    )
+    assert "more than" in problems(text)[-1].found
+
+
+def test_a_number_that_json_cannot_carry() -> None:
+    assert only(GOOD + f"seed: {2**63}\n").allowed == "a whole number of at most 64 bits"
+    assert parse_world(GOOD + f"seed: {2**63 - 1}\n").seed == 2**63 - 1
+
+
+def test_a_world_without_pops_is_told_once() -> None:
+    assert [problem.key for problem in problems("popnet: 1\n")] == ["pops"]
