@@ -675,9 +675,13 @@ class Http1Client:
         """From within a method of the stream: its user hears of it in the next turn."""
         stream._over = True
         stream.reason = error
-        user = stream.user
         self._forget(stream)
-        self.loop.call_soon(user.lost, code)
+        self.loop.call_soon(_tell_lost, stream, code)
+
+
+def _tell_lost(stream: Http1ClientStream, code: int) -> None:
+    # The user of this moment: the stream may have been coupled since.
+    stream.user.lost(code)
 
 
 _NO_PEER = Peer("", 0, "", 0, "http/1.1", tls=False)

@@ -237,7 +237,7 @@ class Http2Connection(asyncio.Protocol):
         stream = Http2Stream(self, 0, user)
         if self._closing or self._closed:
             stream._connection = None
-            asyncio.get_running_loop().call_soon(user.lost, ErrorCode.REFUSED_STREAM)
+            asyncio.get_running_loop().call_soon(_tell_lost, stream, ErrorCode.REFUSED_STREAM)
         return stream
 
     @property
@@ -636,9 +636,10 @@ class Http2Connection(asyncio.Protocol):
         user = stream.user
         if stream.stream_id:
             self._reset(stream, code)
+            stream.user = user
         stream._connection = None
         if self._loop is not None:
-            self._loop.call_soon(user.lost, code)
+            self._loop.call_soon(_tell_lost, stream, code)
 
     def _lose(self, stream: Http2Stream, code: int) -> None:
         """The stream is over; tell its user unless both directions had ended."""
@@ -710,6 +711,11 @@ class Http2Connection(asyncio.Protocol):
                 if data:
                     transport.write(data)
             transport.close()
+
+
+def _tell_lost(stream: Http2Stream, code: int) -> None:
+    # The user of this moment: the stream may have been coupled since.
+    stream.user.lost(code)
 
 
 _DRAIN_PING = b"drained?"

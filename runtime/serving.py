@@ -211,14 +211,15 @@ class _Door(asyncio.Protocol):
             self._transport.abort()
             return
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self._step_aside(tls.selected_alpn_protocol(), preface=False)
+        alpn = tls.selected_alpn_protocol() if tls is not None else None
+        if alpn is not None:
+            self._step_aside(alpn, preface=False)
             return
         timeout = self._server.options.http1_timeouts.head_s
         self._timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Without TLS the first bytes tell: HTTP/2 begins with its preface, whose start no HTTP/1.1 request has."""
+        """Without ALPN the first bytes tell: HTTP/2 begins with its preface, whose start no HTTP/1.1 request has."""
         self._bytes += data
         size = min(len(self._bytes), len(_PREFACE))
         preface = self._bytes[:size] == _PREFACE[:size]
