@@ -15,6 +15,7 @@ from topology.model import TARGETS, World
 from topology.model_later import RULE_ACTIONS
 from topology.names import Names, check_nodes
 from topology.problems import either, near_miss, shown
+from topology.wording import SUGAR_ALLOWED
 
 # RFC 1123, section 2.1; at least two labels, so that no hostname is taken for a node.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -77,6 +78,8 @@ def _check_sites(document: Document, world: World, names: Names) -> None:
             document.problem(here, shown(service.url), allowed, near_miss(service.url, known))
         if service.hello and (service.url or service.command):
             document.problem(path, "hello and another service", "one service")
+        elif not (service.hello or service.url or service.command):
+            document.problem(path, "no service", SUGAR_ALLOWED["service"])
         own = [tunnel for tunnel, entry in world.tunnels.items() if entry.site == name]
         for i, connector in enumerate(site.connectors):
             path = ("sites", name, "connectors", document.index(("sites", name, "connectors"), i))

@@ -16,8 +16,9 @@ from typing import Any, Final
 from msgspec import inspect
 
 from topology.document import BROKEN, Document, Path
-from topology.model_types import DURATION_PATTERN, DURATION_UNITS, PATTERNS
+from topology.model_types import DURATION_PATTERN, DURATION_UNITS
 from topology.problems import either, near_miss, shown
+from topology.wording import DURATION_ALLOWED, allowed, unwrapped
 
 DROP: Final = object()
 _DURATION = re.compile(r"\s*([0-9.]+)\s*([a-z]+)\s*")
@@ -38,7 +39,7 @@ def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any
     """The value in full, or DROP after noting why."""
     if value is BROKEN:
         return DROP
-    written, (kind, sugar) = kind, _unwrapped(kind)
+    written, (kind, sugar) = kind, unwrapped(kind)
     if sugar:
         value = _sweetened(value, sugar, path, document)
         if value is DROP:
@@ -56,14 +57,6 @@ def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any
             return _list([] if value is None else value, kind, path, document)
         case _:
             return _scalar(value, kind, written, path, document)
-
-
-def _unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:
-    sugar = ""
-    while isinstance(kind, inspect.Metadata):
-        sugar = (kind.extra or {}).get("sugar", sugar)
-        kind = kind.type
-    return kind, sugar
 
 
 def _wrong(value: Any, kind: inspect.Type, path: Path, document: Document, hint: str = "") -> Any:
@@ -110,7 +103,7 @@ def _dict(value: Any, kind: inspect.DictType, path: Path, document: Document) ->
     cleaned = {}
     for key, inner in value.items():
         here = (*path, key)
-        name, _ = _unwrapped(kind.key_type)
+        name, _ = unwrapped(kind.key_type)
         if isinstance(name, inspect.StrType) and not _matches(key, name):
             document.problem(here, shown(key), allowed(name), at_key=True)
             continue
@@ -150,7 +143,7 @@ def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) 
     fitting = [one for one in kind.types if _is_of(value, one)]
     for one in fitting:
         # Where several forms would do (a rate, or `unlimited`), the message must name them all.
-        plain = _unwrapped(one)[0]
+        plain = unwrapped(one)[0]
         if not isinstance(plain, inspect.IntType | inspect.FloatType) or isinstance(value, str):
             return _walk(value, one, path, document)
         if _within(value, plain):
@@ -178,7 +171,7 @@ def _scalar(
 
 def _is_of(value: Any, kind: inspect.Type) -> bool:
     """Whether the value is of the YAML kind that this type is written as."""
-    kind, sugar = _unwrapped(kind)
+    kind, sugar = unwrapped(kind)
     match kind:
         case inspect.BoolType():
             return isinstance(value, bool)
@@ -265,63 +258,3 @@ def _named(value: list[Any], path: Path, document: Document) -> dict[str, Any]:
             names[name] = {}
             document.keys[(*path, name)] = document.values[(*path, name)] = spot
     return names
-
-
-DURATION_ALLOWED = "a duration such as 250ms, 3s or 1m, or a number of seconds"
-
-
-def allowed(kind: inspect.Type) -> str:
-    """What may stand there, in words."""
-    kind, sugar = _unwrapped(kind)
-    if sugar == "duration" and isinstance(kind, inspect.FloatType) and kind.gt is not None:
-        return DURATION_ALLOWED.replace("such", f"above {kind.gt} such")
-    if sugar in SUGAR_ALLOWED:
-        return SUGAR_ALLOWED[sugar]
-    match kind:
-        case inspect.UnionType():
-            words = [allowed(one) for one in kind.types if not isinstance(one, inspect.NoneType)]
-            return either(words)
-        case inspect.LiteralType():
-            return either(str(choice) for choice in kind.values)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.IntType():
-            return "a whole number" + _bounds(kind)
-        case inspect.FloatType():
-            return "a number" + _bounds(kind)
-        case inspect.StrType():
-            return PATTERNS.get(
-                kind.pattern or "", f"text like {kind.pattern}" if kind.pattern else "text"
-            )
-        case inspect.StructType():
-            return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
-        case inspect.DictType():
-            exactly = " with one key" if kind.max_length == 1 else ""
-            return f"a mapping{exactly}"
-        case inspect.TupleType():
-            return f"a list of {len(kind.item_types)}, each {allowed(kind.item_types[0])}"
-        case inspect.VarTupleType():
-            return f"a list{' of at least one' if kind.min_length else ''}, each {allowed(kind.item_type)}"
-        case _:
-            return "a value"
-
-
-SUGAR_ALLOWED = {
-    "duration": DURATION_ALLOWED,
-    "names": "a mapping or a list of names",
-    "pair": "[A, B], or a mapping with from, to or both",
-    "service": "hello, a URL such as http://localhost:8000, or a mapping with command and url",
-}
-
-
-def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    low = (
-        f"at least {kind.ge}"
-        if kind.ge is not None
-        else f"above {kind.gt}"
-        if kind.gt is not None
-        else ""
-    )
-    if kind.le is None:
-        return f" of {low}" if low.startswith("at") else f" {low}" if low else ""
-    return f" from {kind.ge} to {kind.le}"

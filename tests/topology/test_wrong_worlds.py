@@ -82,6 +82,8 @@ WRONG = {
     "third region": ("region: 2", "region: 3", 2, 40, "pops.FRA.region", "3", "1 or 2", ""),
     "unknown neighbor": ("{region: 2}", "{neighbors: [NRT, LHT]}", 2, 49, "pops.FRA.neighbors[1]", "no PoP", "LHR", "'LHR'?"),
     "unknown service": ("service: hello", "service: helo", 5, 27, "sites.dublin.service.url", "'helo'", "http://", "'hello'?"),
+    "no service": ("service: hello", "service: {}", 5, 27, "sites.dublin.service", "no service", "hello, a URL", ""),
+    "two services": ("service: hello", "service: {hello: true, url: 'http://a'}", 5, 27, "sites.dublin.service", "hello and another", "one service", ""),
     "unknown connector": ("service: hello", "connectors: [{run: cloudflard}]", 5, 37, "sites.dublin.connectors[0].run", "", "tunnel_client", "'cloudflared'?"),
     "no connections": ("service: hello", "connectors: [{connections: 0}]", 5, 45, "sites.dublin.connectors[0].connections", "0", "from 1 to 32", ""),
     "unknown tunnel of a connector": ("service: hello", "connectors: [{tunnel: ap}]", 5, 40, "sites.dublin.connectors[0].tunnel", "no tunnel", "app", "'app'?"),

@@ -1,0 +1,77 @@
+"""What may stand in a place of a world file, in words, from the types of the model."""
+
+from __future__ import annotations
+
+from msgspec import inspect
+
+from topology.model_types import PATTERNS
+from topology.problems import either
+
+
+def unwrapped(kind: inspect.Type) -> tuple[inspect.Type, str]:
+    """The type without its annotations, and the short form that they allow it."""
+    sugar = ""
+    while isinstance(kind, inspect.Metadata):
+        sugar = (kind.extra or {}).get("sugar", sugar)
+        kind = kind.type
+    return kind, sugar
+
+
+DURATION_ALLOWED = "a duration such as 250ms, 3s or 1m, or a number of seconds"
+
+
+def allowed(kind: inspect.Type) -> str:
+    """What may stand there, in words."""
+    kind, sugar = unwrapped(kind)
+    if sugar == "duration" and isinstance(kind, inspect.FloatType) and kind.gt is not None:
+        return DURATION_ALLOWED.replace("such", f"above {kind.gt} such")
+    if sugar in SUGAR_ALLOWED:
+        return SUGAR_ALLOWED[sugar]
+    match kind:
+        case inspect.UnionType():
+            words = [allowed(one) for one in kind.types if not isinstance(one, inspect.NoneType)]
+            return either(words)
+        case inspect.LiteralType():
+            return either(str(choice) for choice in kind.values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return "a whole number" + _bounds(kind)
+        case inspect.FloatType():
+            return "a number" + _bounds(kind)
+        case inspect.StrType():
+            return PATTERNS.get(
+                kind.pattern or "", f"text like {kind.pattern}" if kind.pattern else "text"
+            )
+        case inspect.StructType():
+            return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
+        case inspect.DictType():
+            exactly = " with one key" if kind.max_length == 1 else ""
+            return f"a mapping{exactly}"
+        case inspect.TupleType():
+            return f"a list of {len(kind.item_types)}, each {allowed(kind.item_types[0])}"
+        case inspect.VarTupleType():
+            return f"a list{' of at least one' if kind.min_length else ''}, each {allowed(kind.item_type)}"
+        case _:
+            return "a value"
+
+
+SUGAR_ALLOWED = {
+    "duration": DURATION_ALLOWED,
+    "names": "a mapping or a list of names",
+    "pair": "[A, B], or a mapping with from, to or both",
+    "service": "hello, a URL such as http://localhost:8000, or a mapping with command and url",
+}
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
+    low = (
+        f"at least {kind.ge}"
+        if kind.ge is not None
+        else f"above {kind.gt}"
+        if kind.gt is not None
+        else ""
+    )
+    if kind.le is None:
+        return f" of {low}" if low.startswith("at") else f" {low}" if low else ""
+    return f" from {kind.ge} to {kind.le}"
