@@ -17,6 +17,7 @@ from pops.core.directory import Directory
 from pops.core.ingress import Ingress
 from pops.core.registry import Connection, Registry
 from pops.core.zone import zones
+from pops.drivers.admin import Admin
 from pops.drivers.dns import TcpDoor, UdpDoor
 from pops.drivers.overlay import OverlayMesh
 from pops.drivers.proxy import Proxy
@@ -60,7 +61,7 @@ class PopProcess:
         self.events = events or EventLog(config.events, config.name)
         self.ready = False
         self.draining = False
-        self.started_at = clock()
+        self.started_at = self.routes_changed_at = clock()
         self._notifier = notifier or Notifier(None)
         self._rng = random.Random(f"{config.seed}/{config.name}")
         limits, timeouts = config.limits, config.timeouts
@@ -129,6 +130,7 @@ class PopProcess:
             on_request=self.proxy.on_visitor,
         )
         self.dns_stats = DnsStats()
+        self.admin = Admin(self, config.admin) if config.admin is not None else None
         self._servers: list[asyncio.Server] = []
         self._tunnel_servers: list[asyncio.Server] = []
         self._datagrams: list[asyncio.BaseTransport] = []
@@ -168,8 +170,12 @@ class PopProcess:
             self.overlay.flood([advert])
             self._refresh_routes()
 
+    def live_links(self) -> list[tuple[str, str, float]]:
+        return self.directory.live_links(self._declared)
+
     def _refresh_routes(self) -> None:
-        self.table.set_links(self.directory.live_links(self._declared))
+        self.routes_changed_at = self.clock()
+        self.table.set_links(self.live_links())
         self.table.set_exits(self.directory.exits())
 
     # Life
@@ -186,6 +192,8 @@ class PopProcess:
 
     async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Open every door, dial every neighbour, and say READY when the first tries are over."""
+        if self.admin is not None:
+            await self.admin.start()
         await self._listen()
         keepers = [
             tasks.create_task(neighbor.keep(purpose), name=f"{neighbor.pop.name} {purpose.value}")
@@ -284,6 +292,8 @@ class PopProcess:
         self.overlay.close()
         self.visitors.close()
         self.proxy.close()
+        if self.admin is not None:
+            self.admin.close()
         for server in [*self._servers, *self._tunnel_servers]:
             server.close()
         self.events.emit("stopped")

@@ -43,7 +43,7 @@ class Connection:
     carrier: Carrier
     name: str
     version: str = ""
-    origin_ip: str = ""
+    origin_ip: str = ""  # where it dialled from
     since: float = 0.0
     rtt_s: float = 0.0  # smoothed
     advertised_rtt_s: float = 0.0

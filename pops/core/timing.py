@@ -10,9 +10,12 @@ from __future__ import annotations
 from wire.overlay import ORIGIN, Timings
 
 
-def server_timing(path: tuple[str, ...], ingress_s: float, timings: Timings) -> bytes:
+def server_timing(path: tuple[str, ...], ingress_s: float | None, timings: Timings) -> bytes:
     """Nearest to the visitor first, as the request travelled. `timings` are the records of the
-    hops behind the ingress PoP, nearest to the origin first."""
+    hops behind the ingress PoP, nearest to the origin first; `ingress_s` is None when the request
+    was not sent on."""
+    if ingress_s is None:
+        return f'{path[0]};desc="ingress"'.encode()
     role = "ingress" if len(path) > 1 else "ingress+egress"
     text = f'{path[0]};dur={ingress_s * 1e3:.3f};desc="{role}"'
     egress = path[-1]

@@ -236,12 +236,13 @@ class _Exchange:
 class _IngressExchange(_Exchange):
     """A visitor's request at the PoP where it entered."""
 
-    __slots__ = ("attempts", "path", "paths", "request", "visitor", "way")
+    __slots__ = ("attempts", "path", "paths", "request", "timings", "visitor", "way")
 
     role = "ingress"
 
     def headers_received(self, headers: Headers, end: bool) -> None:
         proxy = self.proxy
+        self.timings: Timings = ()
         visitor = proxy.visitor_of(self.left.peer)
         request = proxy.ingress.understand(headers, visitor)
         if isinstance(request, Refusal):
@@ -317,7 +318,7 @@ class _IngressExchange(_Exchange):
             return self.finish_head(
                 got.status, got.headers, elapsed, timings, self.connection.name, got.switching
             )
-        timing = leave = b""
+        timing = leave = fault = b""
         fields: Headers = []
         switching = False
         try:
@@ -328,14 +329,16 @@ class _IngressExchange(_Exchange):
                 elif name == EXIT:
                     leave = field[1]
                 elif name == FAULT:
-                    self.failed(parse_fault(field[1]))
-                    return None
+                    fault = field[1]
                 elif name != b":status":
                     fields.append(field)
                     if name == _ACCEPT_KEY:
                         switching = self.websocket
             exit_name = parse_exit(leave) if leave else ""
-            timings = parse_timings(timing)
+            timings = self.timings = parse_timings(timing)
+            if fault:
+                self.failed(parse_fault(fault))
+                return None
         except WireError as error:
             self.failed(Fault(FaultCode.ROUTE, proxy.me, str(error)))
             return None
@@ -367,7 +370,7 @@ class _IngressExchange(_Exchange):
             (b"cf-ray", f"{self.request.ray}-{proxy.me}".encode()),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
             (PATH_FIELD, ">".join(self.path).encode()),
-            (CONNECTION_FIELD, exit_name.rpartition(".")[2].encode()),
+            (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),
         )
         return fields
 
@@ -394,6 +397,7 @@ class _IngressExchange(_Exchange):
                 proxy.stats.retries += 1
                 tried = fault
                 self.fault = None
+                self.timings = ()
                 if self.next_way():
                     return
                 self.fault = self.fault or tried
@@ -419,14 +423,14 @@ class _IngressExchange(_Exchange):
     ) -> None:
         proxy = self.proxy
         headers, body = pages.render(problem, ray=ray, me=proxy.me, path=path, accept=accept)
-        elapsed = proxy.clock() - self.sent_at if self.sent_at else 0.0
+        elapsed = proxy.clock() - self.sent_at if self.sent_at else None
         way = path or (proxy.me,)
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
-            (b"server-timing", server_timing(way, elapsed, ())),
+            (b"server-timing", server_timing(way, elapsed, self.timings)),
             (PATH_FIELD, ">".join(way).encode()),
         )
-        proxy.stats.answered("ingress", headers[0][1], elapsed)
+        proxy.stats.answered("ingress", headers[0][1], elapsed or 0.0)
         proxy.stats.refused(problem.code)
         answer(self.left, headers, b"" if head else body)
 

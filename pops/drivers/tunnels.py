@@ -270,6 +270,7 @@ class TunnelLink:
             self._refuse(result.cause)
             return
         self.connection, older = result
+        self.connection.origin_ip = self.http2.peer.address
         if older is not None and isinstance(older.carrier, TunnelLink):
             older.carrier.http2.close()
         self.state = State.REGISTERED

@@ -1,0 +1,164 @@
+"""What an operator asks a PoP, as JSON over its admin socket.
+
+GET /ready /status /tunnels /routes /metrics      PUT /links      POST /drain
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pops.config import ConfigError, parse_links
+from pops.drivers.metrics import collect
+from routing.api import Path
+from runtime.admin import JSON, TEXT, AdminRequest, AdminServer, Answer
+from runtime.metrics import registry
+
+if TYPE_CHECKING:
+    from pops.process import PopProcess
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return status, JSON, json.dumps(value, indent=1).encode() + b"\n"
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+class Admin:
+    def __init__(self, pop: PopProcess, path: str) -> None:
+        self._pop = pop
+        self._server = AdminServer(
+            path,
+            {
+                ("GET", "/ready"): self.ready,
+                ("GET", "/status"): self.status,
+                ("GET", "/tunnels"): self.tunnels,
+                ("GET", "/routes"): self.routes,
+                ("PUT", "/links"): self.put_links,
+                ("POST", "/drain"): self.drain,
+            },
+            registry=registry(lambda: collect(pop)),
+        )
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def ready(self, request: AdminRequest) -> Answer:
+        pop = self._pop
+        fields = {
+            "ready": pop.ready,
+            "draining": pop.draining,
+            "overlay_up": len(pop.overlay.up()),
+            "overlay_neighbors": len(pop.overlay.neighbors),
+            "tunnel_connections": pop.registry.count,
+        }
+        return _json(fields, 200 if pop.ready else 503)
+
+    def status(self, request: AdminRequest) -> Answer:
+        pop = self._pop
+        visitors = pop.visitors.snapshot()
+        return _json(
+            {
+                "name": pop.config.name,
+                "address": pop.config.address,
+                "region": pop.config.region,
+                "ready": pop.ready,
+                "draining": pop.draining,
+                "uptime_s": round(pop.clock() - pop.started_at, 3),
+                "visitors": {"connections": visitors.connections, "streams": visitors.streams},
+                "exchanges": len(pop.proxy.exchanges),
+                "requests": sum(pop.proxy.stats.requests.values()),
+                "overlay": {
+                    name: {
+                        "up": neighbor.up,
+                        "rtt_ms": _ms(neighbor.rtt_s),
+                        "error": neighbor.error,
+                    }
+                    for name, neighbor in pop.overlay.neighbors.items()
+                },
+                "reachable": pop.directory.reachable(),
+                "tunnels": self._tunnels(),
+            }
+        )
+
+    def tunnels(self, request: AdminRequest) -> Answer:
+        return _json(self._tunnels())
+
+    def _tunnels(self) -> list[dict[str, Any]]:
+        now = self._pop.clock()
+        return [
+            {
+                "tunnel": c.tunnel_name,
+                "id": c.tunnel,
+                "connector": c.connector,
+                "index": c.index,
+                "connection": c.name,
+                "version": c.version,
+                "peer": c.origin_ip,
+                "rtt_ms": _ms(c.rtt_s),
+                "streams": c.carrier.streams,
+                "draining": c.draining,
+                "age_s": round(now - c.since, 3),
+            }
+            for c in sorted(self._pop.registry, key=lambda c: c.name)
+        ]
+
+    def routes(self, request: AdminRequest) -> Answer:
+        pop = self._pop
+        now = pop.clock()
+        table = pop.table.snapshot(now)
+        names = {tunnel.id: tunnel.name for tunnel in pop.config.tunnels}
+        return _json(
+            {
+                "me": pop.config.name,
+                "algorithm": table.algorithm,
+                "seq": table.seq,
+                "error": table.error,
+                "computed_s_ago": round(now - pop.routes_changed_at, 3),
+                "tunnels": {
+                    names.get(tunnel, tunnel): [_path(path) for path in paths]
+                    for tunnel, paths in table.routes.items()
+                },
+                "exits": {
+                    names.get(tunnel, tunnel): [
+                        {
+                            "pop": leave.pop,
+                            "connection": leave.connection,
+                            "rtt_ms": _ms(leave.rtt_s),
+                            "draining": leave.draining,
+                        }
+                        for leave in exits
+                    ]
+                    for tunnel, exits in pop.directory.exits().items()
+                },
+                "links": [
+                    {"from": a, "to": b, "rtt_ms": _ms(rtt_s)} for a, b, rtt_s in pop.live_links()
+                ],
+            }
+        )
+
+    def put_links(self, request: AdminRequest) -> Answer:
+        try:
+            links = parse_links(request.body)
+        except ConfigError as error:
+            return 400, TEXT, f"{error}\n".encode()
+        self._pop.set_links(links)
+        return _json({"links": len(links)})
+
+    def drain(self, request: AdminRequest) -> Answer:
+        self._pop.drain()
+        return _json({"draining": True})
+
+
+def _path(path: Path) -> dict[str, Any]:
+    return {
+        "pops": path.pops,
+        "connection": path.connection,
+        "cost_ms": _ms(path.cost_s),
+        "terms_ms": {name: _ms(value) for name, value in path.terms.items()},
+    }

@@ -1,0 +1,135 @@
+"""A PoP's numbers under their Prometheus names."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pops.drivers.stats import BUCKETS, ROLES
+from runtime.metrics import Counter, Family, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from pops.process import PopProcess
+
+
+def collect(pop: PopProcess) -> Iterator[Family]:
+    yield Gauge("popnet_pop_ready", "1 while the PoP takes new work.", [({}, float(pop.ready))])
+    yield from _requests(pop)
+    yield from _visitors(pop)
+    yield from _tunnels(pop)
+    yield from _overlay(pop)
+    yield Counter(
+        "popnet_pop_dns_responses",
+        "DNS responses by transport and RCODE.",
+        [
+            ({"transport": transport, "rcode": str(rcode)}, count)
+            for (transport, rcode), count in sorted(pop.dns_stats.answers.items())
+        ],
+    )
+
+
+def _requests(pop: PopProcess) -> Iterator[Family]:
+    stats = pop.proxy.stats
+    yield Counter(
+        "popnet_pop_requests",
+        "Response heads by the role of this PoP and by status.",
+        [
+            ({"role": role, "status": status.decode("latin-1")}, count)
+            for (role, status), count in sorted(stats.requests.items())
+        ],
+    )
+    yield Histogram(
+        "popnet_pop_response_head_seconds",
+        "From passing a request on until its response head, by role.",
+        BUCKETS,
+        [({"role": role}, stats.head_buckets[role], stats.head_sum[role]) for role in ROLES],
+    )
+    by_role = [
+        ("popnet_pop_request_body_bytes", "Bytes of request bodies passed on.", stats.bytes_up),
+        ("popnet_pop_response_body_bytes", "Bytes of response bodies passed on.", stats.bytes_down),
+        ("popnet_pop_requests_aborted", "Requests that did not end well.", stats.aborted),
+    ]
+    for name, text, values in by_role:
+        yield Counter(name, text, [({"role": role}, values[role]) for role in ROLES])
+    yield Counter(
+        "popnet_pop_faults",
+        "Responses made by this PoP because something failed, by reason.",
+        [({"reason": reason}, count) for reason, count in sorted(stats.refusals.items())],
+    )
+    yield Counter(
+        "popnet_pop_retries", "Requests sent again by another way.", [({}, stats.retries)]
+    )
+    yield Gauge("popnet_pop_exchanges", "Requests under way.", [({}, len(pop.proxy.exchanges))])
+
+
+def _visitors(pop: PopProcess) -> Iterator[Family]:
+    snapshot = pop.visitors.snapshot()
+    yield Gauge(
+        "popnet_pop_visitor_connections",
+        "Connections of visitors open now.",
+        [({}, snapshot.connections)],
+    )
+    yield Counter(
+        "popnet_pop_visitor_connections_accepted",
+        "Connections of visitors accepted.",
+        [({}, snapshot.accepted)],
+    )
+    yield Counter(
+        "popnet_pop_bad_requests",
+        "Bytes that were no HTTP/1.1 request, by status of the answer.",
+        [({"status": str(status)}, n) for status, n in sorted(pop.visitors.bad_requests.items())],
+    )
+
+
+def _tunnels(pop: PopProcess) -> Iterator[Family]:
+    tunnels = pop.tunnels
+    held = Tally(connection.tunnel_name for connection in pop.registry)
+    yield Gauge(
+        "popnet_pop_tunnel_connections",
+        "Registered tunnel connections that end here.",
+        [({"tunnel": tunnel.name}, held[tunnel.name]) for tunnel in pop.config.tunnels],
+    )
+    yield Gauge(
+        "popnet_pop_tunnel_rtt_seconds",
+        "Smoothed RTT of a tunnel connection, by PING.",
+        [
+            ({"tunnel": c.tunnel_name, "connector": c.connector, "index": str(c.index)}, c.rtt_s)
+            for c in sorted(pop.registry, key=lambda c: c.name)
+        ],
+    )
+    counters = [
+        ("popnet_pop_tunnel_registrations", "Connections that registered.", tunnels.registered),
+        ("popnet_pop_tunnel_losses", "Registered connections that went away.", tunnels.lost),
+        ("popnet_pop_tunnel_probes", "Connections closed before registering.", tunnels.probes),
+    ]
+    for name, text, value in counters:
+        yield Counter(name, text, [({}, value)])
+    yield Counter(
+        "popnet_pop_tunnel_refusals",
+        "Connections refused, by cause.",
+        [({"cause": cause}, count) for cause, count in sorted(tunnels.refused.items())],
+    )
+
+
+def _overlay(pop: PopProcess) -> Iterator[Family]:
+    neighbors = pop.overlay.neighbors
+    yield Gauge(
+        "popnet_pop_overlay_up",
+        "1 while both connections to the neighbour are up.",
+        [({"neighbor": name}, float(one.up)) for name, one in neighbors.items()],
+    )
+    yield Gauge(
+        "popnet_pop_overlay_rtt_seconds",
+        "RTT of the last PING to the neighbour.",
+        [
+            ({"neighbor": name}, one.rtt_s)
+            for name, one in neighbors.items()
+            if one.rtt_s is not None
+        ],
+    )
+    yield Gauge(
+        "popnet_pop_reachable_pops",
+        "PoPs with a live way from here, this one included.",
+        [({}, len(pop.directory.reachable()))],
+    )
