@@ -12,6 +12,7 @@ import os
 import shlex
 import uuid
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 import msgspec
@@ -35,7 +36,8 @@ from topology.plan import LinkSpec, Plan
 from topology.regions import REGIONS
 from wan.agent.config import AgentConfig, Program
 
-CurrentLink = Callable[[str, str], LinkSpec]
+# (source, destination) -> one-way delay with both access lines; infinite when something on the way is down.
+OneWay = Callable[[str, str], float]
 
 _ACCOUNT: Final = "popnet"
 
@@ -58,20 +60,26 @@ def token(tunnel: Tunnel) -> str:
     return base64.b64encode(msgspec.json.encode(parts)).decode()
 
 
-def links(plan: Plan, current: CurrentLink | None = None) -> list[Link]:
-    """RTTs of the overlay's adjacencies: both directions and both PoPs' access, links that are down left out."""
-    look_up = current or plan.link
+def declared(plan: Plan) -> OneWay:
+    return lambda source, destination: one_way(
+        plan.access(source), plan.link(source, destination), plan.access(destination)
+    )
+
+
+def one_way(*line: LinkSpec | None) -> float:
+    """Along an access line, a link, an access line."""
+    specs = [spec for spec in line if spec is not None]
+    return inf if any(spec.down for spec in specs) else sum(spec.one_way_s for spec in specs)
+
+
+def links(plan: Plan, delay: OneWay) -> list[Link]:
+    """RTTs of the overlay's adjacencies, both directions together; links that are down are left out."""
     found = []
     for source in plan.pops:
         for destination in plan.neighbors(source):
-            forth, back = look_up(source, destination), look_up(destination, source)
-            if forth.down or back.down:
-                continue
-            access = [plan.access(source), plan.access(destination)]
-            # A packet passes both access lines on its way there, and again on its way back.
-            extra = sum(2 * line.one_way_s for line in access if line is not None)
-            rtt = forth.one_way_s + back.one_way_s + extra
-            found.append(Link(a=source, b=destination, rtt_s=round(rtt, 9)))
+            rtt = delay(source, destination) + delay(destination, source)
+            if rtt < inf:
+                found.append(Link(a=source, b=destination, rtt_s=round(rtt, 9)))
     return found
 
 
@@ -232,7 +240,7 @@ def agent_config(plan: Plan, run: RunDir, name: str) -> AgentConfig:
 
 def write(plan: Plan, run: RunDir) -> None:
     """Every node's directory with agent.json, and config.json where it is a PoP."""
-    overlay_links = links(plan)
+    overlay_links = links(plan, declared(plan))
     for name, node in plan.nodes.items():
         directory = run.node(name)
         directory.mkdir(parents=True, exist_ok=True)

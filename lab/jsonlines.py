@@ -7,10 +7,10 @@ questions: {"ok": true, ...} or {"ok": false, "error": "..."}.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import select
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +40,7 @@ def _checked(line: bytes, path: Path) -> Message:
 
 
 class Connection:
-    """Blocking. Also an iterator over the lines that follow a `subscribe`."""
+    """Blocking; `poll` and `read` are for what follows a `subscribe` or a `capture`."""
 
     def __init__(self, path: Path, timeout: float | None = 10.0) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class Connection:
         except OSError as error:
             self.socket.close()
             raise UnreachableError(f"{path}: {error.strerror or error}") from error
-        self._file = io.BufferedReader(self.socket.makefile("rb", buffering=0), _RECEIVE_BYTES)
+        self._buffer = b""
 
     def __enter__(self) -> Connection:
         return self
@@ -65,26 +65,47 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
         self.socket.close()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
 
     def ask(self, message: Mapping[str, Any]) -> Message:
         try:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
-            return _checked(self._file.readline(LINE_LIMIT), self._path)
+            return _checked(self._line(), self._path)
         except TimeoutError as error:
             raise UnreachableError(f"{self._path}: no answer in time") from error
         except OSError as error:
             raise UnreachableError(f"{self._path}: {error.strerror or error}") from error
 
-    def __iter__(self) -> Iterator[Message]:
-        """Lines until the other side ends; TimeoutError passes through."""
-        while line := self._file.readline(LINE_LIMIT):
-            yield json.loads(line)
+    def poll(self, wait_s: float) -> Message | None:
+        """The next line after a `subscribe`, if one comes within `wait_s`."""
+        if b"\n" not in self._buffer and not select.select([self.socket], [], [], wait_s)[0]:
+            return None
+        line = self._line()
+        if not line.endswith(b"\n"):
+            raise UnreachableError(f"{self._path}: the connection ended")
+        message: Message = json.loads(line)
+        return message
 
-    def read(self, size: int) -> bytes:
-        """Bytes after an answer that a stream follows; b"" at its end."""
-        return self._file.read1(size)
+    def read(self) -> bytes:
+        """Bytes after an answer that a stream follows; b"" at its end. Waits without limit."""
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            return data
+        self.socket.settimeout(None)
+        return self.socket.recv(_RECEIVE_BYTES)
+
+    def _line(self) -> bytes:
+        """With its end of line; without it the connection has ended."""
+        while b"\n" not in self._buffer:
+            data = self.socket.recv(_RECEIVE_BYTES)
+            if not data or len(self._buffer) > LINE_LIMIT:
+                return b""
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line + b"\n"
 
 
 def ask(path: Path, message: Mapping[str, Any], timeout: float | None = 10.0) -> Message:

@@ -41,17 +41,30 @@ class LinkFollower:
         self._record = record
         self._changed: dict[Pair, LinkSpec] = {}
         self._vanished: set[str] = set()
-        self._pins: dict[str, str] = {}
+        self._pins: dict[str, str | None] = {}
         self._partition: list[list[str]] | None = None
         self._pushing: asyncio.Task[None] | None = None
         self._push_again = False
         self._subscribed: asyncio.Task[None] | None = None
 
-    def current(self, source: str, destination: str) -> LinkSpec:
-        return self._changed.get((source, destination)) or self._plan.link(source, destination)
-
     def links(self) -> list[Link]:
-        return configs.links(self._plan, self.current)
+        return configs.links(self._plan, self._delay)
+
+    def _delay(self, source: str, destination: str) -> float:
+        return configs.one_way(
+            self._current(source, ""),
+            self._current(source, destination),
+            self._current("", destination),
+        )
+
+    def _current(self, source: str, destination: str) -> LinkSpec | None:
+        return self._changed.get((source, destination)) or self._declared(source, destination)
+
+    def _declared(self, source: str, destination: str) -> LinkSpec | None:
+        """With the empty name at one end: the access line of the other."""
+        if not source or not destination:
+            return self._plan.access(source or destination)
+        return self._plan.link(source, destination)
 
     async def wan_is_ready(self) -> None:
         """The wan process listens, for the first time or again: repeat what it must know, then listen to it."""
@@ -68,8 +81,8 @@ class LinkFollower:
         messages: list[Message] = []
         if self._changed:
             changes = [
-                {"from": source, "to": destination, "set": msgspec.to_builtins(spec)}
-                for (source, destination), spec in self._changed.items()
+                {**_named(*pair), "set": msgspec.to_builtins(spec)}
+                for pair, spec in self._changed.items()
             ]
             messages.append({"op": "set", "changes": changes})
         messages += [{"op": "vanish", "node": node, "on": True} for node in sorted(self._vanished)]
@@ -90,39 +103,29 @@ class LinkFollower:
     async def _event(self, event: Message) -> None:
         match event.get("event"):
             case "link_changed":
-                await self._links_changed()
+                self._links_changed(event["changes"])
             case "vanished":
-                self._remember(self._vanished, event["node"], bool(event.get("on", True)))
+                self._vanished.add(event["node"])
             case "returned":
-                self._remember(self._vanished, event["node"], False)
-            case "partitioned":
-                self._partition = event.get("groups")
+                self._vanished.discard(event["node"])
+            case "partition_changed":
+                self._partition = event["groups"] or None
             case "pinned":
-                visitor, pop = event["visitor"], event.get("pop")
-                if pop is None:
-                    self._pins.pop(visitor, None)
-                else:
-                    self._pins[visitor] = pop
+                self._pins[event["node"]] = event["pop"]
             case "node_action":
                 await self._on_node_action(event["node"], event["action"])
 
-    @staticmethod
-    def _remember(names: set[str], name: str, on: bool) -> None:
-        if on:
-            names.add(name)
-        else:
-            names.discard(name)
-
-    async def _links_changed(self) -> None:
-        """Ask for the whole truth: what an event says of a change depends on how it came about."""
-        answer = await jsonlines.ask_async(self._run.wan_socket, {"op": "links", "pairs": None})
-        before = self.links()
-        self._changed = {
-            (entry["from"], entry["to"]): msgspec.convert(entry["current"], LinkSpec)
-            for entry in answer["links"]
-            if entry["current"] != entry["declared"]
-        }
-        if self.links() != before:
+    def _links_changed(self, changes: list[Message]) -> None:
+        pops = {*self._plan.pops, ""}
+        for entry in changes:
+            pair = (entry["from"], entry["to"])
+            spec = msgspec.convert(entry["current"], LinkSpec)
+            if spec == self._declared(*pair):
+                self._changed.pop(pair, None)
+            else:
+                self._changed[pair] = spec
+        # Links of visitors and sites are no business of the PoPs.
+        if any({entry["from"], entry["to"]} <= pops for entry in changes):
             self.push()
 
     def push(self, pop: str | None = None) -> None:
@@ -160,3 +163,9 @@ class LinkFollower:
                 return
             problem = f"{answer.status} {answer.body[:200].decode(errors='replace')}"
         self._record("links_not_told", pop=pop, error=problem)
+
+
+def _named(source: str, destination: str) -> Message:
+    if not source or not destination:
+        return {"access": source or destination}
+    return {"from": source, "to": destination}

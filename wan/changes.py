@@ -120,6 +120,16 @@ def pair(fabric: Fabric, where: str, raw: object) -> tuple[str, str]:
     return node(fabric, f"{where}[0]", raw[0]), node(fabric, f"{where}[1]", raw[1])
 
 
+def direction(fabric: Fabric, where: str, raw: object) -> tuple[str, str]:
+    """As a pair; an empty name at one end means the access of the other (see Wish)."""
+    if isinstance(raw, list) and len(raw) == 2 and "" in raw and raw != ["", ""]:
+        return (
+            node(fabric, f"{where}[0]", raw[0]) if raw[0] else "",
+            node(fabric, f"{where}[1]", raw[1]) if raw[1] else "",
+        )
+    return pair(fabric, where, raw)
+
+
 def link_of(fabric: Fabric, source: str, destination: str) -> Link:
     if not destination:
         return fabric.access(source)[0]

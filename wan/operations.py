@@ -195,7 +195,7 @@ class Operations:
     def _pairs(self, raw: object) -> list[tuple[str, str]]:
         if not isinstance(raw, list):
             raise ChangeError("pairs", raw, "a list of pairs of nodes, or null for all")
-        return [changes.pair(self._fabric, f"pairs[{n}]", each) for n, each in enumerate(raw)]
+        return [changes.direction(self._fabric, f"pairs[{n}]", each) for n, each in enumerate(raw)]
 
     def _vanish(self, _: Connection, request: Request) -> Answer:
         name = changes.node(self._fabric, "node", request.get("node"))
@@ -234,6 +234,7 @@ class Operations:
             if not self._fabric.catchment.is_member(pop):
                 raise ChangeError("pop", pop, changes.near(pop, self._fabric.plan.pops))
         self._fabric.pin(visitor, pop)
+        self._events.emit("pinned", visitor, pop=pop)
         self._moved()
         return {"ok": True}
 

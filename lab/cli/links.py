@@ -1,1 +1,247 @@
-"""links"""
+"""`popnet link set|show|reset` and `popnet catchment`: the Internet between the nodes, while it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from lab.cli.app import Format, FormatOption, NameOption, app, put, put_json, put_table
+from lab.driver import Lab, LabError
+
+link_app = typer.Typer(
+    help="Change and show links while the lab runs. Changes are atomic and disturb no other link.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(link_app, name="link")
+
+EndsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A B | A:B | NODE", help="Both ways, only from A to B, or a node's access."
+    ),
+]
+
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-zµ%/]*)")
+_TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_RATES = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+_SHARES = {"": 0.01, "%": 0.01}
+
+
+def _quantity(option: str, text: str, units: Mapping[str, float], example: str) -> float:
+    match = _NUMBER.fullmatch(text.strip())
+    factor = units.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise LabError(
+            f"{option}: found {text!r}, allowed: a number with its unit, such as {example}"
+        )
+    return round(float(match[1]) * factor, 12)
+
+
+def _duration(option: str, text: str) -> float:
+    return _quantity(option, text, _TIMES, "400ms")
+
+
+def _share(option: str, text: str) -> float:
+    share = _quantity(option, text, _SHARES, "2%")
+    if share > 1:
+        raise LabError(f"{option}: found {text!r}, allowed: 0% to 100%")
+    return share
+
+
+def _ends(lab: Lab, words: list[str]) -> dict[str, Any]:
+    """How the wan process names what is meant: {"from", "to", "both"} or {"access"}."""
+    match [part for word in words for part in word.split(":")], len(words):
+        case [source, destination], how_many:
+            return {
+                "from": lab.node(source),
+                "to": lab.node(destination),
+                "both": how_many == 2,
+            }
+        case [node], 1:
+            return {"access": lab.node(node)}
+    raise LabError(
+        f"{' '.join(words)!r} is no link; allowed: A B, A:B for one way, NODE for its access"
+    )
+
+
+def _pairs(ends: Mapping[str, Any]) -> list[list[str]]:
+    if "access" in ends:
+        return [[ends["access"], ""], ["", ends["access"]]]
+    forth = [ends["from"], ends["to"]]
+    return [forth, forth[::-1]] if ends["both"] else [forth]
+
+
+@link_app.command("set")
+def set_link(
+    ends: EndsArgument,
+    rtt: Annotated[str | None, typer.Option(help="There and back, half each way: 400ms.")] = None,
+    one_way: Annotated[
+        str | None, typer.Option(help="Delay of each direction named: 200ms.")
+    ] = None,
+    jitter: Annotated[str | None, typer.Option(help="Deviation of the delay: 5ms.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Random loss: 2%.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Capacity: 10mbit, 1gbit, unlimited.")] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Drop-tail queue as time at the rate: 50ms.")
+    ] = None,
+    reorder: Annotated[str | None, typer.Option(help="Packets that overtake: 1%.")] = None,
+    duplicate: Annotated[str | None, typer.Option(help="Packets that come twice: 1%.")] = None,
+    mtu: Annotated[int | None, typer.Option(help="Largest packet in bytes.")] = None,
+    down: Annotated[
+        bool | None, typer.Option("--down/--up", help="Nothing passes; or passes again.")
+    ] = None,
+    name: NameOption = None,
+) -> None:
+    """Change a link: popnet link set LHR NRT --rtt 400ms --loss 2%.
+
+    `A B` means both directions, `A:B` only from A to B, one name alone the node's own line to the Internet.
+    What is not named stays as it is. Delays say which they are: --rtt is there and back, --one-way is not.
+    """
+    lab = Lab.open(name)
+    where = _ends(lab, ends)
+    fields: dict[str, Any] = {}
+    if rtt is not None:
+        if not where.get("both"):
+            raise LabError("--rtt needs both directions (A B); for one way say --one-way")
+        fields["rtt_s"] = _duration("--rtt", rtt)
+    if one_way is not None:
+        fields["one_way_s"] = _duration("--one-way", one_way)
+    if jitter is not None:
+        fields["jitter_s"] = _duration("--jitter", jitter)
+    if rate is not None:
+        fields["rate_bps"] = (
+            None if rate == "unlimited" else _quantity("--rate", rate, _RATES, "10mbit")
+        )
+    if queue is not None:
+        fields["queue_s"] = _duration("--queue", queue)
+    for option, text in (("loss", loss), ("reorder", reorder), ("duplicate", duplicate)):
+        if text is not None:
+            fields[option] = _share(f"--{option}", text)
+    if mtu is not None:
+        fields["mtu"] = mtu
+    if down is not None:
+        fields["down"] = down
+    if not fields:
+        raise LabError("nothing to set; see `popnet link set --help` for what a link has")
+    lab.wan("set", changes=[{**where, "set": fields}])
+    _show(lab, _pairs(where), Format.table)
+
+
+@link_app.command()
+def show(
+    ends: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A B | A:B | NODE]", help="Without: every link in use or changed."),
+    ] = None,
+    name: NameOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Show links: declared and current values, and what they carried and dropped."""
+    lab = Lab.open(name)
+    _show(lab, _pairs(_ends(lab, ends)) if ends else None, output)
+
+
+@link_app.command()
+def reset(
+    ends: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A B | A:B | NODE]", help="Without: all links."),
+    ] = None,
+    name: NameOption = None,
+) -> None:
+    """Make links as the world file has them."""
+    lab = Lab.open(name)
+    changed = lab.wan("reset", pairs=_pairs(_ends(lab, ends)) if ends else None)["changed"]
+    put(f"{changed} direction{'s' if changed != 1 else ''} reset")
+
+
+def _show(lab: Lab, pairs: list[list[str]] | None, output: Format) -> None:
+    found = lab.wan("links", pairs=pairs)["links"]
+    if output is Format.json:
+        put_json(found)
+        return
+    columns = (
+        "FROM",
+        "TO",
+        "ONE-WAY ms",
+        "JITTER ms",
+        "LOSS %",
+        "RATE Mbit/s",
+        "QUEUE ms",
+        "MTU",
+        "",
+    )
+    rows = [
+        (
+            link["from"] or "(Internet)",
+            link["to"] or "(Internet)",
+            *_cells(link["current"]),
+            _remark(link),
+        )
+        for link in found
+    ]
+    put_table(
+        (*columns, "PACKETS", "DROPS"),
+        [_with_counters(*x) for x in zip(rows, found, strict=True)],
+        "llrrrrrrlrr",
+    )
+
+
+def _with_counters(row: tuple[str, ...], link: dict[str, Any]) -> tuple[str, ...]:
+    counters = link["counters"]
+    drops = ", ".join(f"{reason} {count}" for reason, count in counters["drops"].items() if count)
+    return *row, str(counters["packets"]), drops or "0"
+
+
+def _cells(spec: dict[str, Any]) -> tuple[str, ...]:
+    rate = spec["rate_bps"]
+    return (
+        f"{spec['one_way_s'] * 1e3:.1f}",
+        f"{spec['jitter_s'] * 1e3:.1f}",
+        f"{spec['loss'] * 100:.2f}",
+        "-" if rate is None else f"{rate / 1e6:g}",
+        f"{spec['queue_s'] * 1e3:.0f}",
+        str(spec["mtu"]),
+    )
+
+
+def _remark(link: dict[str, Any]) -> str:
+    if link["current"]["down"]:
+        return "down"
+    return "changed" if link["current"] != link["declared"] else ""
+
+
+@app.command()
+def catchment(
+    name: NameOption = None,
+    output: FormatOption = Format.table,
+    address: Annotated[
+        str | None, typer.Option(help="An anycast address; without: that of the visitors.")
+    ] = None,
+) -> None:
+    """Show at which PoP each visitor lands, and what a nearer one would save. RTTs in ms, there and back."""
+    rows = Lab.open(name).wan("catchment", address=address)["rows"]
+    if output is Format.json:
+        put_json(rows)
+        return
+    cells = []
+    for row in rows:
+        lands, rtt, nearest_rtt = row["lands"], row["rtt_s"], row["nearest_rtt_s"]
+        extra = "-"
+        if rtt is not None and nearest_rtt is not None:
+            more = (rtt - nearest_rtt) * 1e3
+            extra = f"{more:+.0f}" if round(more) else "0"
+        cells.append(
+            (
+                row["visitor"],
+                lands or "-",
+                "-" if rtt is None else f"{rtt * 1e3:.0f}",
+                row["nearest"] or "-",
+                extra,
+            )
+        )
+    put_table(("VISITOR", "LANDS", "RTT", "NEAREST", "EXTRA"), cells, "llrlr")

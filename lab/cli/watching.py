@@ -1,1 +1,186 @@
-"""watching"""
+"""`popnet events`, `logs`, `capture`, `metrics`: what a running lab says of itself."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lab import metrics as merging
+from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, say
+from lab.driver import Lab, LabError
+
+FollowOption = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens next.")]
+
+_LOOK_S = 0.05
+_LAST = 10
+_NOISE = ("t", "node", "event")
+
+
+@app.command()
+def events(
+    follow: FollowOption = False,
+    name: NameOption = None,
+    output: FormatOption = Format.table,
+    node: Annotated[str | None, typer.Option(help="Of this node only.")] = None,
+) -> None:
+    """Show what has happened: tunnels, links, routes, nodes. With -f the last lines, then all that comes."""
+    lab = Lab.open(name)
+    wanted = lab.node(node) if node is not None and node not in ("lab", "wan") else node
+    past = [one for one in lab.events() if wanted in (None, one.get("node"))]
+    for event in past[-_LAST:] if follow else past:
+        _put_event(event, output)
+    if follow:
+        for event in lab.events(follow=True, since=lab.events_so_far()):
+            if wanted in (None, event.get("node")):
+                _put_event(event, output)
+
+
+def _put_event(event: dict[str, Any], output: Format) -> None:
+    if output is Format.json:
+        put(json.dumps(event))
+        return
+    moment = float(event.get("t", 0.0))
+    clock = time.strftime("%H:%M:%S", time.localtime(moment)) + f".{int(moment % 1 * 1000):03d}"
+    rest = "  ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in _NOISE)
+    put(f"{clock}  {event.get('node', '-')!s:13}  {event.get('event', '-')!s:20}  {rest}".rstrip())
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+@app.command()
+def logs(
+    node: Annotated[
+        str | None, typer.Argument(help="A node; without: everything of the lab.", metavar="[NODE]")
+    ] = None,
+    follow: FollowOption = False,
+    name: NameOption = None,
+) -> None:
+    """Print what the programs wrote to their standard output and error, each line with its origin."""
+    lab = Lab.open(name)
+    positions: dict[Path, int] = {}
+    for line in _log_lines(lab, node, positions):
+        put(line)
+    while follow:
+        time.sleep(_LOOK_S)
+        if not lab.dir.path.exists():
+            return
+        for line in _log_lines(lab, node, positions):
+            put(line)
+
+
+def _log_lines(lab: Lab, node: str | None, positions: dict[Path, int]) -> Iterator[str]:
+    """What is new in every log since the position that is kept for it; whole lines only."""
+    nodes = [lab.node(node)] if node is not None else list(lab.plan.nodes)
+    files = {
+        path: f"{one} {path.stem}"
+        for one in nodes
+        for path in sorted(lab.dir.node(one).glob("*.log"))
+    }
+    if node is None:
+        files |= {path: path.stem for path in sorted(lab.dir.path.glob("*.log"))}
+    for path, origin in files.items():
+        with open(path, "rb") as file:
+            file.seek(positions.get(path, 0))
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        positions[path] = positions.get(path, 0) + len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            yield f"{origin:20}| {line}"
+
+
+@app.command()
+def capture(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="NODE|A:B", help="A node's packets, or those of a link both ways."),
+    ],
+    write: Annotated[
+        str | None,
+        typer.Option("-w", "--write", help="A pcap file; - for stdout.", metavar="FILE|-"),
+    ] = None,
+    name: NameOption = None,
+) -> None:
+    """Write the packets of a node or of a link as pcap, until Ctrl-C.
+
+    To look on while it happens: popnet capture tokyo -w - | wireshark -k -i -
+    """
+    lab = Lab.open(name)
+    ends = [lab.node(part) for part in target.split(":")]
+    if len(ends) > 2:
+        raise LabError(f"{target!r} is neither a node nor A:B")
+    if write is None and sys.stdout.isatty():
+        raise LabError("a terminal shows no pcap: give -w FILE, or pipe it into a program (-w -)")
+    with lab.wan_connection() as wan:
+        wan.ask({"op": "capture", **({"node": ends[0]} if len(ends) == 1 else {"pair": ends})})
+        to_stdout = write in (None, "-")
+        fd = 1 if to_stdout else os.open(str(write), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        say(f"capturing {target}; Ctrl-C ends it")
+        try:
+            while data := wan.read():
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+        except KeyboardInterrupt:
+            return
+        raise LabError("the wan process ended the capture")
+
+
+@app.command()
+def metrics(
+    node: Annotated[
+        str | None, typer.Argument(help="One node; without: all.", metavar="[NODE]")
+    ] = None,
+    serve: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Serve them on this port of localhost instead."),
+    ] = None,
+    name: NameOption = None,
+) -> None:
+    """Print the metrics of every process, in Prometheus' text format, each sample with its node.
+
+    With --serve PORT they stand at http://127.0.0.1:PORT/metrics, collected afresh for every scrape.
+    """
+    lab = Lab.open(name)
+    if node is not None:
+        node = lab.node(node)
+    if serve is None:
+        sys.stdout.write(merging.collect(lab, node))
+        return
+    _serve(lab, node, serve)
+
+
+def _serve(lab: Lab, node: str | None, port: int) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] not in ("/", "/metrics"):
+                self.send_error(404)
+                return
+            body = merging.collect(lab, node).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """A scrape every few seconds is no news."""
+
+    try:
+        server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        say(f"popnet: port {port}: {error.strerror}")
+        raise typer.Exit(Code.BAD_INPUT) from None
+    say(f"http://127.0.0.1:{server.server_address[1]}/metrics; Ctrl-C ends it")
+    with server:
+        server.serve_forever()
