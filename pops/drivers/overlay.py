@@ -24,7 +24,7 @@ from runtime.backoff import Backoff
 from runtime.clock import Clock
 from runtime.events import EventLog
 from runtime.http2 import Http2Connection, Http2Settings
-from runtime.streams import Headers, Stream, StreamUser
+from runtime.streams import Headers, Peer, Stream, StreamUser
 from runtime.tls import explain, overlay_context
 from wire.advert import LARGEST, PATH, Advertisement, encode_adverts, parse_adverts
 from wire.errors import WireError
@@ -33,7 +33,7 @@ from wire.http2.engines import EngineName
 
 # A request's header fields grow on the way: what a visitor may send must still fit.
 SETTINGS = Http2Settings(
-    max_concurrent_streams=10_000,
+    max_concurrent_streams=1024,
     max_header_list_size=512 * 1024,
     max_frame_size=65_536,
 )
@@ -237,13 +237,19 @@ class OverlayMesh:
         self.neighbors = {pop.name: Neighbor(self, pop) for pop in neighbors}
         self.accepted: dict[Http2Connection, None] = {}
         self._on_request = on_request
+        self._names = {pop.name.lower(): pop.name for pop in neighbors}
+
+    def _name_of(self, peer: Peer) -> str:
+        """The PoP that a certificate names. DNS names there have lost their case."""
+        name = peer.certificate_name
+        return self._names.get(name.lower(), name)
 
     def accept(self) -> Http2Connection:
         """The protocol of one more accepted connection."""
 
         def on_ready() -> None:
             # Who dials us is there, so whoever waits to dial it again need not wait.
-            neighbor = self.neighbors.get(http2.peer.certificate_name)
+            neighbor = self.neighbors.get(self._name_of(http2.peer))
             if neighbor is not None:
                 neighbor.awake()
 
@@ -278,7 +284,7 @@ class OverlayMesh:
     def requested(self, stream: Stream, headers: Headers, end: bool) -> None:
         """A neighbour's request: an advertisement, or something to pass on."""
         if headers[0][1] == b"POST" and (b":path", PATH) in headers[:4]:
-            sender = stream.peer.certificate_name
+            sender = self._name_of(stream.peer)
             stream.user = CollectPost(stream, LARGEST, lambda body: self._advertised(sender, body))
             if end:
                 stream.user.data_received(b"", True)

@@ -456,8 +456,9 @@ class _TransitExchange(_Exchange):
         try:
             route = parse_route(value, proxy.me)
             before = route.path[route.position - 1]
-            if before != self.left.peer.certificate_name:
-                sender = self.left.peer.certificate_name
+            sender = self.left.peer.certificate_name
+            # Names in certificates are names of DNS: case does not count.
+            if before.lower() != sender.lower():
                 self.fail(Fault(FaultCode.ROUTE, proxy.me, f"{sender} is not {before}"))
                 return
             if route.at_egress:
