@@ -5,7 +5,7 @@ moves them, `wan.changes` turns what people ask for into calls of the methods be
 
 Path: what a packet passes from one node to another, in order: the access of the sender, the link between the
 two, the access of the receiver. Each end has a router, so a packet makes two hops. Paths are worked out
-once and kept until the fabric's `epoch` grows, which any change of routes or links makes it do.
+once, and again after any change of routes or links.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Door:
 
 
 class Path:
-    """What lies between two doors. Packets above `limit` (0: all) need more than a look at their front.
+    """What lies between two doors. Packets above `limit` need more than a look at their front: with 0 all
+    do, because they are watched or refused, or because this path is no longer the one to take.
 
     `plain`: there is no access line at either end. `sent` are the taps that watch this pair of nodes.
     """
@@ -114,13 +115,12 @@ class Refusal(NamedTuple):
 
 
 class Fabric:
-    """All doors and links of a world. `epoch` tells whether what was worked out before still holds."""
+    """All doors and links of a world."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.catchment = Catchment(plan.anycast, plan.rtt, plan.convergence_s, plan.pins)
         self.flows = Flows(plan.seed)
-        self.epoch = 0
         self._catchment_epoch = 0
         self.doors = {
             name: self._door(number, node) for number, (name, node) in enumerate(plan.nodes.items())
@@ -197,8 +197,9 @@ class Fabric:
         return Path(door, door, Link(f"{door.name}.", LinkSpec(mtu=65535)))
 
     def _touch(self) -> None:
-        """Whatever was worked out has to be worked out again."""
-        self.epoch += 1
+        """Whatever was worked out has to be worked out again: flows that use it find that nothing passes."""
+        for path in self._paths.values():
+            path.limit = 0
         self._paths.clear()
 
     # Flows
@@ -236,7 +237,7 @@ class Fabric:
             if opener is None:
                 return Refusal("unsolicited", None, path.link)
             opener.seen = now
-        flow = self.flows.of(door, key, path, self.epoch, now)
+        flow = self.flows.of(door, key, path, now)
         flow.opener = opener
         if door.private:
             door.peers[packet.anonymous(key)] = flow

@@ -24,15 +24,14 @@ _OPEN_S = {packet.TCP: 7440.0, packet.UDP: 300.0, packet.ICMP: 60.0}
 
 
 class Flow:
-    """One direction of a conversation as it enters the WAN. `path` holds for the fabric's `epoch` only.
+    """One direction of a conversation as it enters the WAN, and the path it took last.
 
     `opener` is set on flows towards a private node: the flow of that node which they answer.
     """
 
-    __slots__ = ("_dice", "epoch", "fate", "key", "open_s", "opener", "path", "seen")
+    __slots__ = ("_dice", "fate", "key", "open_s", "opener", "path", "seen")
 
     path: Path
-    epoch: int
     seen: float
 
     def __init__(self, key: bytes, fate: tuple[object, ...]) -> None:
@@ -74,7 +73,7 @@ class Flows:
     def __len__(self) -> int:
         return self._count
 
-    def of(self, door: Door, key: bytes, path: Path, epoch: int, now: float) -> Flow:
+    def of(self, door: Door, key: bytes, path: Path, now: float) -> Flow:
         """The flow with this key that enters at `door`, by this path from now on."""
         flow = door.flows.get(key)
         if flow is None:
@@ -82,7 +81,7 @@ class Flows:
                 self._forget(door, now)
             flow = door.flows[key] = Flow(key, self._fate(key))
             self._count += 1
-        flow.path, flow.epoch, flow.seen = path, epoch, now
+        flow.path, flow.seen = path, now
         return flow
 
     def _fate(self, key: bytes) -> tuple[object, ...]:

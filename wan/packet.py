@@ -32,8 +32,6 @@ _DONT_FRAGMENT, _MORE_FRAGMENTS, _OFFSET = 0x4000, 0x2000, 0x1FFF
 _read_front = struct.Struct(
     "!BxHxxHBB"
 ).unpack_from  # version and length, size, fragment, TTL, protocol
-_read_ttl = struct.Struct("!BBH").unpack_from  # TTL, protocol, checksum
-_write_ttl = struct.Struct("!BBH").pack_into
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 
 
@@ -63,20 +61,23 @@ def show_address(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
 
 
-def glance(packet: bytes) -> tuple[bytes, int] | None:
-    """Key and hop count of a whole TCP or UDP packet without IP options; None means: ask `parse`.
+def glance(packet: bytes) -> bytes | None:
+    """Key of a whole TCP or UDP packet without IP options; None means: ask `parse`.
 
     This is nearly all traffic, and the hot path pays for every byte looked at.
     """
-    if len(packet) < 28:
-        return None
-    version, size, fragment, ttl, protocol = _read_front(packet)
-    if version == 0x45 and size == len(packet) and not fragment & 0x3FFF:
+    if len(packet) >= 28 and packet[0] == 0x45 and not packet[6] & 0x3F and not packet[7]:
+        protocol = packet[9]
         if protocol == TCP:
-            return packet[12:24], ttl
+            return packet[12:24]
         if protocol == UDP:
-            return packet[12:24] + b"\x11", ttl
+            return packet[12:24] + b"\x11"
     return None
+
+
+def hops_left(packet: Packet) -> int:
+    """The TTL of a packet for which `glance` gave a key."""
+    return packet[8]
 
 
 def parse(packet: Packet) -> Header | str:
@@ -171,11 +172,20 @@ def service_of(key: bytes) -> int:
 
 
 def forward(packet: Packet, hops: int) -> bytearray:
-    """A copy that has passed `hops` routers; its TTL must be above that (RFC 1624 for the checksum)."""
-    ttl, protocol, checksum = _read_ttl(packet, 8)
+    """A copy that has passed `hops` routers; its TTL must be above that.
+
+    The header's checksum follows by RFC 1624: what the TTL's half of its word loses, the checksum gains.
+    """
     copy = bytearray(packet)
-    checksum += hops << 8
-    _write_ttl(copy, 8, ttl - hops, protocol, checksum if checksum < 0xFFFF else checksum - 0xFFFF)
+    copy[8] -= hops
+    high = copy[10] + hops
+    if high < 0xFF:
+        copy[10] = high
+    else:
+        carried = high << 8 | copy[11]
+        if carried >= 0xFFFF:
+            carried -= 0xFFFF
+        copy[10], copy[11] = carried >> 8, carried & 0xFF
     return copy
 
 

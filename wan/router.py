@@ -24,6 +24,7 @@ from wan.packet import (
     forward,
     fragments,
     glance,
+    hops_left,
     parse,
     time_exceeded,
     too_big,
@@ -85,21 +86,17 @@ class Router:
 
     def submit(self, door: Door, packet: bytes, now: float) -> None:
         """A node sends a packet. Whatever is counted or drawn for it at its own end happens here."""
-        if len(self.pending) >= MOST_PENDING:
-            door.drop("overload")
-            return
-        seen = glance(packet)
-        if seen is None:
+        key = glance(packet)
+        if key is None:
             self._read(door, packet, now)
             return
-        key, ttl = seen
         flow = door.flows.get(key)
-        if flow is None or flow.epoch != self.fabric.epoch:
+        if flow is None:
             self._read(door, packet, now)
             return
         path = flow.path
         size = len(packet)
-        if ttl <= HOPS or size > path.limit:
+        if size > path.limit or hops_left(packet) <= HOPS:
             self._read(door, packet, now)
             return
         opener = flow.opener
@@ -119,6 +116,10 @@ class Router:
                 heappush(self.pending, (at[1], self._next(), path, copy))
         else:
             self._climb(flow, path, forward(packet, HOPS), now, None)
+
+    def overloaded(self, door: Door, packet: bytes, now: float) -> None:
+        """A node sends a packet while too many others are on their way."""
+        door.drop("overload")
 
     def _read(self, door: Door, packet: Packet, now: float) -> None:
         """The long way, for packets that are not just one more of a known flow."""
@@ -204,7 +205,7 @@ class Router:
         if path.refusal:
             path.link.refuse(header.size, path.refusal)
             return
-        flow = self.fabric.flows.of(door, header.key, path, self.fabric.epoch, now)
+        flow = self.fabric.flows.of(door, header.key, path, now)
         self._climb(flow, path, packet, now, _Bounce(self, path, answer))
 
     def _answer(self, door: Door, header: Header, error: bytes, now: float) -> None:
@@ -218,7 +219,7 @@ class Router:
         assert isinstance(header, Header), "routers send no nonsense"
         if header.destination in door.own:
             path = self.fabric.near(door)
-            flow = self.fabric.flows.of(door, header.key, path, self.fabric.epoch, now)
+            flow = self.fabric.flows.of(door, header.key, path, now)
             self._land(flow, path, packet, now)
             return
         flow_or_not = self.fabric.flow(door, header.key, now)
