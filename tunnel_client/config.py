@@ -178,7 +178,7 @@ def _policy(values: _Values) -> Policy:
         unregister_timeout_s=min(answer, default.unregister_timeout_s),
         heartbeat_interval_s=interval,
         heartbeat_count=values.number("heartbeat-count", default.heartbeat_count, 1),
-        family=Family(family),
+        family=None if values.texts("edge") else Family(family),
     )
 
 
@@ -276,20 +276,24 @@ def _read(path: str, source: str) -> str:
         raise UsageError(f"{source}: {path}: not text in UTF-8") from None
 
 
+def _first(values: Mapping[str, Value], name: str) -> str:
+    value = values.get(name, "")
+    assert isinstance(value, str)
+    return value
+
+
 def _credentials(given: Given, document: _Document) -> Credentials:
     """Token before token file before contents before file, as cloudflared ranks them."""
-    found: Credentials | None = None
-    for name, read in (
-        ("token", lambda text, source: creds.from_token(text, source)),
-        ("token-file", lambda path, source: creds.from_token(_read(path, source), source)),
-        ("credentials-contents", lambda text, source: creds.from_json(text, source)),
-        ("credentials-file", lambda path, source: creds.from_json(_read(path, source), path)),
-    ):
-        value = given.values.get(name)
-        if value:
-            found = read(value, given.sources[name])
-            break
-    if found is None:
+    values, sources = given.values, given.sources
+    if token := _first(values, "token"):
+        found = creds.from_token(token, sources["token"])
+    elif path := _first(values, "token-file"):
+        found = creds.from_token(_read(path, sources["token-file"]), path)
+    elif contents := _first(values, "credentials-contents"):
+        found = creds.from_json(contents, sources["credentials-contents"])
+    elif path := _first(values, "credentials-file"):
+        found = creds.from_json(_read(path, sources["credentials-file"]), path)
+    else:
         raise UsageError("which tunnel? Give --token, --token-file or --credentials-file")
     named = given.tunnel or document.content.get("tunnel")
     if named:

@@ -86,11 +86,6 @@ class AddressBook:
         ]
         self._held: dict[int, Address] = {}
 
-    @classmethod
-    def static(cls, edges: Sequence[tuple[str, int]], rng: random.Random) -> AddressBook:
-        """Of `--edge`: even positions are region 1, odd ones region 2, of whatever family."""
-        return cls([edges[0::2], edges[1::2]], rng, None)
-
     def count(self, now: float) -> int:
         """Addresses in use: more connections than that cannot be."""
         return sum(len(region.in_use(now)) for region in self._regions)

@@ -8,6 +8,7 @@ so that any push replaces it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +42,19 @@ class Configuration:
         self.version = LOCAL_VERSION
         self._flags = flags or {}
 
-    def push(self, body: bytes) -> Pushed:
-        """Take `{"version": N, "config": {...}}`, or say why not."""
+    def push(self, body: bytes, check: Callable[[Ingress], None] | None = None) -> Pushed:
+        """Take `{"version": N, "config": {...}}`, or say why not.
+
+        `check` gets ready for new rules, and raises `ConfigurationError` when it cannot.
+        """
         try:
             version, ingress = _parse_push(body)
+            if version <= self.version:
+                return Pushed(self.version, None)
+            if check is not None:
+                check(ingress)
         except ConfigurationError as error:
             return Pushed(self.version, None, str(error))
-        if version <= self.version:
-            return Pushed(self.version, None)
         self.version = version
         self.ingress = ingress
         return Pushed(version, ingress)

@@ -58,10 +58,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close now. Nothing is expected to be reported of this attempt any more."""
+    """Close now; nothing more is expected to be reported of this attempt.
+
+    `politely`: with a farewell that the edge may read. A silent one would only keep it in buffers.
+    """
 
     index: int
     attempt: int
+    politely: bool = True
 
 
 @dataclass(frozen=True, slots=True)

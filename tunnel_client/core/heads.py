@@ -102,6 +102,9 @@ def origin_request_head(
             continue
         elif name[:1] == b":":
             pseudo.append(field)
+        elif name == b"expect":
+            # The body is on its way already; nobody waits for a 100.
+            continue
         elif not name.startswith(h.INTERNAL_PREFIXES):
             rest.append(field)
     authority = host.encode("latin-1", "replace") if host else original

@@ -27,9 +27,12 @@ _RULE_KEYS = ("hostname", "path", "service", "originRequest")
 MAX_RULES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """`hostname` is lower-case ASCII, "" for any; `path` is compiled, None for any."""
+    """`hostname` is lower-case ASCII, "" for any; `path` is compiled, None for any.
+
+    A rule equals only itself, so that finding what belongs to it costs one look at its identity.
+    """
 
     hostname: str
     path: re.Pattern[str] | None

@@ -44,9 +44,8 @@ class Policy:
     """A connection that served that long is good again: its next wait starts from the base."""
     max_edge_addr_retries: int = 8
     """Failed dials in a row after which the addresses are looked up again."""
-    edges: tuple[tuple[str, int], ...] = ()
-    """Of `--edge`; these need no regions and are never looked up again."""
-    family: Family = Family.AUTO
+    family: Family | None = Family.AUTO
+    """None: whatever family an address has (those of `--edge` were chosen by hand)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +125,6 @@ class Supervisor:
     # Finding the edge
 
     def start(self, now: float) -> list[Effect]:
-        if self.policy.edges:
-            return self._begin(now, AddressBook.static(self.policy.edges, self._rng))
         return self._discover()
 
     def _discover(self) -> list[Effect]:
@@ -227,8 +224,7 @@ class Supervisor:
         found: list[Effect] = self._ended(now, connection, reason)
         wanted = self.policy.max_edge_addr_retries
         if (
-            not self.policy.edges
-            and connection.failed_dials % wanted == 0
+            connection.failed_dials % wanted == 0
             and not self._discovering
             and self._discover_due is None
         ):
@@ -421,7 +417,7 @@ class Supervisor:
                 if beat.tick(now, received.get(index, 0)):
                     found.append(do.Ping(index, attempt))
                 else:
-                    found.append(do.HangUp(index, attempt))
+                    found.append(do.HangUp(index, attempt, politely=False))
                     found += self._ended(now, connection, "no sign of life")
         return found
 
