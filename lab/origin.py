@@ -84,6 +84,7 @@ class _Connection:
         self._rest = b""
         self._upgraded = False
         self._answered = True
+        self._keep_alive = True
 
     # httptools calls these
 
@@ -103,6 +104,8 @@ class _Connection:
     def on_headers_complete(self) -> None:
         self.request.method = self._parser.get_method().decode()
         self.request.version = self._parser.get_http_version()
+        # Asked now: once the message is complete the parser has forgotten.
+        self._keep_alive = bool(self._parser.should_keep_alive())
         self._head_done = True
 
     def on_body(self, data: bytes) -> None:
@@ -156,7 +159,7 @@ class _Connection:
 
     @property
     def keep_alive(self) -> bool:
-        return not self._upgraded and bool(self._parser.should_keep_alive())
+        return self._keep_alive and not self._upgraded
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from lab import quantities
 from lab.cli.app import Format, FormatOption, NameOption, app, put, put_json, put_table
 from lab.driver import Lab, LabError
 
@@ -24,32 +24,6 @@ EndsArgument = Annotated[
         metavar="A B | A:B | NODE", help="Both ways, only from A to B, or a node's access."
     ),
 ]
-
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-zµ%/]*)")
-_TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_RATES = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
-_SHARES = {"": 0.01, "%": 0.01}
-
-
-def _quantity(option: str, text: str, units: Mapping[str, float], example: str) -> float:
-    match = _NUMBER.fullmatch(text.strip())
-    factor = units.get(match[2].lower()) if match else None
-    if match is None or factor is None:
-        raise LabError(
-            f"{option}: found {text!r}, allowed: a number with its unit, such as {example}"
-        )
-    return round(float(match[1]) * factor, 12)
-
-
-def _duration(option: str, text: str) -> float:
-    return _quantity(option, text, _TIMES, "400ms")
-
-
-def _share(option: str, text: str) -> float:
-    share = _quantity(option, text, _SHARES, "2%")
-    if share > 1:
-        raise LabError(f"{option}: found {text!r}, allowed: 0% to 100%")
-    return share
 
 
 def _ends(lab: Lab, words: list[str]) -> dict[str, Any]:
@@ -107,20 +81,18 @@ def set_link(
     if rtt is not None:
         if not where.get("both"):
             raise LabError("--rtt needs both directions (A B); for one way say --one-way")
-        fields["rtt_s"] = _duration("--rtt", rtt)
+        fields["rtt_s"] = quantities.duration("--rtt", rtt)
     if one_way is not None:
-        fields["one_way_s"] = _duration("--one-way", one_way)
+        fields["one_way_s"] = quantities.duration("--one-way", one_way)
     if jitter is not None:
-        fields["jitter_s"] = _duration("--jitter", jitter)
+        fields["jitter_s"] = quantities.duration("--jitter", jitter)
     if rate is not None:
-        fields["rate_bps"] = (
-            None if rate == "unlimited" else _quantity("--rate", rate, _RATES, "10mbit")
-        )
+        fields["rate_bps"] = None if rate == "unlimited" else quantities.rate("--rate", rate)
     if queue is not None:
-        fields["queue_s"] = _duration("--queue", queue)
+        fields["queue_s"] = quantities.duration("--queue", queue)
     for option, text in (("loss", loss), ("reorder", reorder), ("duplicate", duplicate)):
         if text is not None:
-            fields[option] = _share(f"--{option}", text)
+            fields[option] = quantities.share(f"--{option}", text)
     if mtu is not None:
         fields["mtu"] = mtu
     if down is not None:

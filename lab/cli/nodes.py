@@ -144,11 +144,12 @@ def start(
     node = lab.node(node)
     started = time.monotonic()
     lab.wan("vanish", node=node, on=False)
+    before = _starts(lab, node)
     lab.supervisor("node", node=node, do="start", program=program)
     if not wait:
         put(f"{node} started")
         return
-    while not _is_ready(lab, node):
+    while not _is_ready(lab, node, before):
         if time.monotonic() - started > _PATIENCE_S:
             raise LabError(
                 f"{node} is not ready after {_PATIENCE_S:.0f} s; see `popnet logs {node}`"
@@ -157,10 +158,20 @@ def start(
     put(f"{node} ready in {time.monotonic() - started:.1f} s")
 
 
-def _is_ready(lab: Lab, node: str) -> bool:
+def _programs(lab: Lab, node: str) -> list[dict[str, Any]]:
+    state = next(one for one in lab.status()["nodes"] if one["name"] == node)
+    return list(state["programs"])
+
+
+def _starts(lab: Lab, node: str) -> dict[str, int]:
+    return {one["name"]: one["starts"] for one in _programs(lab, node)}
+
+
+def _is_ready(lab: Lab, node: str, before: dict[str, int]) -> bool:
+    """`before`: how often each program had been started; what died then is not news."""
     state = next(one for one in lab.status()["nodes"] if one["name"] == node)
     for program in state["programs"]:
-        if program["state"] == "dead" and program["starts"]:
+        if program["state"] == "dead" and program["starts"] > before.get(program["name"], 0):
             raise LabError(
                 f"{node}: {program['name']} ended ({program['ended']}); see `popnet logs {node}`"
             )

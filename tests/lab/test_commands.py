@@ -1,0 +1,37 @@
+"""Small things of the command line: quantities, links, names."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab import quantities
+from lab.driver import LabError, known
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("400ms", 0.4), ("1.5s", 1.5), ("20 us", 2e-5), ("2m", 120.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert quantities.duration("--rtt", text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["400", "ms", "-1ms", "1h2m", "4 00ms"])
+def test_durations_without_a_sense_are_refused_by_name(text: str) -> None:
+    with pytest.raises(LabError, match="--rtt"):
+        quantities.duration("--rtt", text)
+
+
+def test_shares() -> None:
+    assert quantities.share("--loss", "2%") == pytest.approx(0.02)
+    assert quantities.share("--loss", "0.5") == pytest.approx(0.005)
+    with pytest.raises(LabError, match="0% to 100%"):
+        quantities.share("--loss", "101%")
+
+
+def test_names_are_found_in_any_case_and_near_misses_are_told() -> None:
+    names = ["NRT", "tokyo", "sao-paulo"]
+    assert known("nrt", names, "node") == "NRT"
+    with pytest.raises(LabError, match="did you mean sao-paulo"):
+        known("sau-paulo", names, "node")
+    with pytest.raises(LabError, match="known: NRT, tokyo, sao-paulo"):
+        known("quito", names, "node")

@@ -1,0 +1,127 @@
+"""From a plan to the files that processes start with."""
+
+from __future__ import annotations
+
+import base64
+import json
+from math import inf
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lab import configs
+from lab.rundir import RunDir
+from pops import config as pops_config
+from topology.load import parse_world
+from topology.plan import Plan
+
+WORLD = """
+popnet: 1
+seed: 5
+pops: {LHR: {region: 1}, FRA: {region: 2}, NRT: {region: 1}}
+internet:
+  rtt_ms: {LHR: {FRA: 14, NRT: 270}, FRA: {NRT: 250}}
+  access: {LHR: {one_way_ms: 1}}
+visitors: [tokyo]
+sites:
+  dublin:
+    service: hello
+    connectors: [{connections: 4}, {connections: 2, tunnel: other}]
+  paris: {service: {command: "python3 -m http.server 8000", url: "http://localhost:8000"}}
+tunnels: {app: {site: dublin}, other: {site: dublin}, third: {site: paris}}
+dns: {app.example.com: {tunnel: app}, other.example.com: {tunnel: other}}
+"""
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan.of(parse_world(WORLD))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def test_every_pop_gets_a_configuration_that_it_accepts(plan: Plan, run: RunDir) -> None:
+    configs.write(plan, run)
+    for pop in plan.pops:
+        config = pops_config.load(run.node(pop) / "config.json")
+        assert config.name == pop
+        assert config.address == plan.nodes[pop].address
+        assert set(config.hosts) == {"app.example.com", "other.example.com"}
+        assert config.tunnels_listen is not None
+        assert set(config.tunnels_listen.addresses) == set(config.regions[config.region])
+
+
+def test_files_with_secrets_are_for_their_owner_alone(plan: Plan, run: RunDir) -> None:
+    configs.write(plan, run)
+    for name in ("LHR/config.json", "dublin/agent.json"):
+        assert (run.path / "nodes" / name).stat().st_mode & 0o077 == 0
+
+
+def test_links_sum_both_directions_and_both_access_lines(plan: Plan) -> None:
+    found = {(link.a, link.b): link.rtt_s for link in configs.links(plan, configs.declared(plan))}
+    assert found["LHR", "FRA"] == pytest.approx(0.014 + 2 * 0.001)
+    assert found["FRA", "NRT"] == pytest.approx(0.250)
+    assert len(found) == 6
+
+
+def test_a_link_that_is_down_in_one_direction_is_left_out(plan: Plan) -> None:
+    declared = configs.declared(plan)
+
+    def delay(source: str, destination: str) -> float:
+        return inf if (source, destination) == ("FRA", "NRT") else declared(source, destination)
+
+    found = {(link.a, link.b) for link in configs.links(plan, delay)}
+    assert ("FRA", "NRT") not in found
+    assert ("NRT", "FRA") not in found
+    assert ("LHR", "NRT") in found
+
+
+def test_a_token_says_the_same_as_the_pops_know(plan: Plan, run: RunDir) -> None:
+    tunnel = configs.tunnel_identity(plan, "app")
+    parts = json.loads(base64.b64decode(configs.token(tunnel)))
+    assert parts == {"a": tunnel.account_tag, "t": tunnel.id, "s": tunnel.secret}
+    assert len(base64.b64decode(parts["s"])) == 32
+    pop = configs.pop_config(plan, run, "LHR", [])
+    assert tunnel in pop.tunnels
+
+
+def test_identities_follow_from_the_seed_and_differ_between_tunnels(plan: Plan) -> None:
+    other = Plan.of(msgspec.structs.replace(plan.world, seed=6))
+    app = configs.tunnel_identity(plan, "app")
+    assert app == configs.tunnel_identity(plan, "app")
+    assert app.id != configs.tunnel_identity(plan, "other").id
+    assert app.secret != configs.tunnel_identity(other, "app").secret
+
+
+def test_a_site_runs_its_service_and_one_connector_per_tunnel(plan: Plan, run: RunDir) -> None:
+    names = configs.connector_names(plan, "dublin")
+    assert names == {
+        "connector": ("app", 4),
+        "connector-2": ("other", 4),
+        "connector-3": ("other", 2),
+    }
+    agent = configs.agent_config(plan, run, "dublin")
+    assert [program.name for program in agent.programs] == ["service", *names]
+
+
+def test_a_command_is_split_into_words_and_not_given_to_a_shell(plan: Plan, run: RunDir) -> None:
+    service, connector = configs.agent_config(plan, run, "paris").programs
+    assert service.arguments == ("python3", "-m", "http.server", "8000")
+    assert connector.environment["TUNNEL_URL"] == "http://localhost:8000"
+
+
+def test_pops_have_the_anycast_addresses_of_their_region_and_visitors_none(
+    plan: Plan, run: RunDir
+) -> None:
+    lhr = configs.agent_config(plan, run, "LHR")
+    assert set(lhr.anycast) == {
+        "198.18.0.1",
+        "198.18.0.53",
+        *(f"198.18.1.{number}" for number in range(1, 11)),
+    }
+    assert configs.agent_config(plan, run, "tokyo").anycast == ()
+    assert configs.agent_config(plan, run, "tokyo").programs == ()
