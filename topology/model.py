@@ -185,7 +185,7 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     algorithm: Annotated[
         str,
         Meta(min_length=1, description="A name in the catalogue, or a Python file with `decide`."),
-    ] = "one-relay"
+    ] = "lowest-rtt"
     params: Annotated[
         dict[str, bool | int | float | str], Meta(description="Parameters of the algorithm.")
     ] = field(default_factory=dict)
