@@ -33,7 +33,7 @@ from wan.agent.driver import AgentDriver
 from wan.attach import interface
 
 # What nodes run, loaded with everything that it imports. A room that is not there yet fails when it is started.
-PRELOAD = ("pops.__main__", "tunnel_client.__main__", "lab.origin")
+PRELOAD = ("uvloop", "pops.__main__", "tunnel_client.__main__", "lab.origin")
 
 _MESSAGE_BYTES = 65536
 

@@ -72,5 +72,5 @@ def _run(program: Program) -> int:
     linux.set_name(f"{os.environ.get('POPNET_NODE', '')} {program.name}".strip())
     sys.argv = [program.name, *program.arguments]
     gc.enable()
-    result = getattr(importlib.import_module(module), function)(list(program.arguments))
+    result = getattr(importlib.import_module(module), function)()
     return result if isinstance(result, int) else 0
