@@ -226,11 +226,15 @@ class _Exchange:
 
     def lost_fault(self, code: int | None) -> Fault:
         """The next hop went away before it answered."""
-        name = code_name(code or 0)
-        if self.connection is not None:
-            where = f"connection {self.connection.index}"
-            return Fault(FaultCode.TUNNEL_LOST, self.proxy.me, f"{where} went away ({name})")
-        return Fault(FaultCode.OVERLAY, self.proxy.me, f"the next PoP went away ({name})")
+        proxy, name = self.proxy, code_name(code or 0)
+        connection = self.connection
+        if connection is None:
+            return Fault(FaultCode.OVERLAY, proxy.me, f"the next PoP went away ({name})")
+        where = f"connection {connection.index}"
+        if code == ErrorCode.REFUSED_STREAM or proxy.world.tunnel_connection(connection).closed:
+            return Fault(FaultCode.TUNNEL_LOST, proxy.me, f"{where} went away ({name})")
+        # The tunnel is fine: its connector gave this request up, because the service did.
+        return Fault(FaultCode.ORIGIN, proxy.me, f"the connector gave up ({name})")
 
 
 class _IngressExchange(_Exchange):

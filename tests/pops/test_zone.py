@@ -1,0 +1,83 @@
+"""The names of a world, as programs look them up."""
+
+from __future__ import annotations
+
+import json
+
+from pops.config import parse
+from pops.core.zone import DISCOVERY, zones
+from wire.dns import Answer, Question, Transport, Zones, make_query, parse_response, respond
+
+CONFIG = parse(
+    json.dumps(
+        {
+            "name": "NRT",
+            "address": "100.64.0.1",
+            "visitors": {"addresses": ["198.18.0.1"], "https": None},
+            "overlay": {"certificate": "o", "ca": "c"},
+            "dns": {"addresses": ["198.18.0.53"]},
+            "nodes": [
+                {"name": "NRT", "address": "100.64.0.1"},
+                {"name": "sao-paulo", "address": "100.64.1.2"},
+            ],
+            "hosts": {"app.example.com": {"tunnel": "app"}, "a.b.example.org": {"tunnel": "app"}},
+            "tunnels": [
+                {
+                    "name": "app",
+                    "id": "11111111-2222-4333-8444-555555555555",
+                    "account_tag": "a",
+                    "secret": "",
+                }
+            ],
+        }
+    ).encode()
+)
+ZONES = Zones(zones(CONFIG))
+
+
+def ask(name: str, kind: str) -> Answer:
+    wire = respond(make_query(Question(name, kind), 1), ZONES, Transport.UDP)
+    assert wire is not None
+    return parse_response(wire, Question(name, kind), 1)
+
+
+def data(name: str, kind: str) -> list[str]:
+    return [record.data for record in ask(name, kind).of(kind)]
+
+
+def test_hosts_are_at_the_visitors_anycast_address() -> None:
+    assert data("app.example.com", "A") == ["198.18.0.1"]
+    assert data("a.b.example.org", "A") == ["198.18.0.1"]
+    assert ask("app.example.com", "AAAA").rcode == "NOERROR"
+    assert ask("other.example.com", "A").rcode == "NXDOMAIN"
+
+
+def test_connectors_find_two_regions_in_order() -> None:
+    assert data(DISCOVERY, "SRV") == [
+        "1 1 7844 region1.v2.argotunnel.com.",
+        "2 1 7844 region2.v2.argotunnel.com.",
+    ]
+    assert len(data("region1.v2.argotunnel.com", "A")) == 10
+    assert data("region2.v2.argotunnel.com", "A")[0] == "198.18.2.1"
+
+
+def test_what_connectors_read_is_json() -> None:
+    for name in ("cfd-features.argotunnel.com", "protocol-v2.argotunnel.com"):
+        (text,) = data(name, "TXT")
+        json.loads(text[1:-1].replace('\\"', '"'))
+
+
+def test_nodes_have_names_and_their_addresses_too() -> None:
+    assert data("nrt", "A") == ["100.64.0.1"]
+    assert data("sao-paulo", "A") == ["100.64.1.2"]
+    assert data("2.1.64.100.in-addr.arpa", "PTR") == ["sao-paulo."]
+
+
+def test_other_names_do_not_exist() -> None:
+    assert ask("update.argotunnel.com", "A").rcode == "NXDOMAIN"
+    assert ask("example.net", "A").rcode == "NXDOMAIN"
+
+
+def test_the_name_server_is_itself_found() -> None:
+    assert data("example.com", "NS") == ["ns.popnet."]
+    assert data("ns.popnet", "A") == ["198.18.0.53"]
