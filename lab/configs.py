@@ -118,7 +118,10 @@ def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) ->
         ],
         neighbors=list(plan.neighbors(name)),
         links=overlay_links,
-        nodes=[NamedAddress(name=one.name, address=one.address) for one in plan.nodes.values()],
+        nodes=[
+            NamedAddress(name=one.name, address=one.address, country=one.country or None)
+            for one in plan.nodes.values()
+        ],
         hosts={
             host: Host(tunnel=entry.tunnel)
             for host, entry in plan.world.dns.items()
@@ -149,6 +152,24 @@ def connector_names(plan: Plan, site: str) -> dict[str, tuple[str, int]]:
     return found
 
 
+def connector_environment(plan: Plan, site: str, tunnel: str) -> dict[str, str]:
+    """All that a tunnel client needs to be told; any of them, ours or cloudflared, takes it from here."""
+    return {
+        "TUNNEL_TOKEN": token(tunnel_identity(plan, tunnel)),
+        "TUNNEL_URL": plan.world.sites[site].service.origin,
+        "TUNNEL_TRANSPORT_PROTOCOL": "http2",
+        "NO_AUTOUPDATE": "true",
+    }
+
+
+def node_environment(plan: Plan, node: str) -> dict[str, str]:
+    """For a program that somebody runs inside `node`: at a site, what its first tunnel's client would be told."""
+    for tunnel, entry in plan.world.tunnels.items():
+        if entry.site == node:
+            return connector_environment(plan, node, tunnel)
+    return {}
+
+
 def _site_programs(plan: Plan, run: RunDir, site: str) -> list[Program]:
     world = plan.world.sites[site]
     programs = []
@@ -175,15 +196,11 @@ def _site_programs(plan: Plan, run: RunDir, site: str) -> list[Program]:
             if entry.site != site or connector.tunnel not in (None, tunnel):
                 continue
             name = next(names)
-            environment = {
-                "TUNNEL_TOKEN": token(tunnel_identity(plan, tunnel)),
-                "TUNNEL_URL": world.service.origin,
-                "NO_AUTOUPDATE": "true",
-            }
+            environment = connector_environment(plan, site, tunnel)
             if connector.run == "cloudflared":
                 command = os.environ.get("CLOUDFLARED") or "cloudflared"
                 amount = ("--ha-connections", str(connector.connections))
-                options = ("--protocol", "http2", "--edge-ip-version", "4", "--no-prechecks")
+                options = ("--edge-ip-version", "4", "--no-prechecks")
                 program = Program(
                     name=name,
                     arguments=(command, "tunnel", *options, *amount, "run"),

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import adminhttp, isolation, jsonlines
+from lab import adminhttp, configs, isolation, jsonlines
 from lab.jsonlines import Connection, Message, UnreachableError
 from lab.rundir import RUN_VARIABLE, RunDir, labs
 from topology.plan import Plan
@@ -144,6 +144,7 @@ class Lab:
         environ = dict(os.environ)
         isolation.environment(self.dir.etc, node, environ)
         environ[RUN_VARIABLE] = str(self.dir.path)
+        environ.update(configs.node_environment(self.plan, node))
         return environ
 
     def popen(self, node: str, arguments: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
