@@ -138,7 +138,7 @@ class Fabric:
         router = (base + number + 1).to_bytes(len(packet.pack_address(_ROUTERS)))
         anycast = [group.address for group in self.plan.anycast if node.name in group.members]
         own = frozenset(packet.pack_address(text) for text in (node.address, *anycast))
-        door = Door(node, own | {router}, router)
+        door = Door(node, own, router)
         access = self.plan.access(node.name)
         if access is not None:
             door.up, door.down = Link(f"{node.name}>", access), Link(f">{node.name}", access)
@@ -192,6 +192,12 @@ class Fabric:
             path.limit = 0
         return path
 
+    def detour(self, source: Door, destination: Door) -> Path:
+        """The way to the router at the other end. No flow may go on by it: no private node's rule was asked."""
+        path = self._work_out(source, destination)
+        path.limit = 0
+        return path
+
     def near(self, door: Door) -> Path:
         """From the router at a node's own end down to the node."""
         return Path(door, door, Link(f"{door.name}.", LinkSpec(mtu=65535)))
@@ -219,11 +225,21 @@ class Fabric:
         return self._routers.get(address)
 
     def flow(
-        self, door: Door, key: bytes, now: float, quoted: bytes | None = None
+        self,
+        door: Door,
+        key: bytes,
+        now: float,
+        *,
+        quoted: bytes | None = None,
+        piece: bool = False,
+        by_router: bool = False,
     ) -> Flow | Refusal:
-        """The flow of a packet that `door` sends; `quoted` is the flow that an ICMP error speaks of."""
+        """The flow of a packet that `door` sends, or the router at its end (whom every rule lets through).
+
+        `quoted` is the flow that an ICMP error speaks of, `piece` says that a packet names no ports.
+        """
         source, address = packet.addresses_of(key)
-        if source not in door.own:
+        if source not in door.own and not by_router:
             return Refusal("spoofed")
         destination = self.locate(door, address)
         if destination is None:
@@ -232,8 +248,8 @@ class Fabric:
             return Refusal("no-route", packet.HOST_UNREACHABLE)
         path = self.path(door, destination)
         opener: Flow | None = None
-        if destination.private and source != door.router:
-            opener = self.opener(destination, key, now, quoted)
+        if destination.private and not by_router:
+            opener = self.opener(destination, key, now, quoted, piece)
             if opener is None:
                 return Refusal("unsolicited", None, path.link)
             opener.seen = now
@@ -244,13 +260,14 @@ class Fabric:
         return flow
 
     def opener(
-        self, private: Door, key: bytes, now: float, quoted: bytes | None = None
+        self, private: Door, key: bytes, now: float, quoted: bytes | None, piece: bool
     ) -> Flow | None:
         """The flow of a private node that lets a packet with this key through to it, if there is one."""
         answers = packet.reverse(key)
-        flow = private.flows.get(quoted if quoted is not None else answers)
-        if flow is None and packet.anonymous(answers) == answers:
+        if piece:
             flow = private.peers.get(answers)
+        else:
+            flow = private.flows.get(answers if quoted is None else quoted)
         if flow is None or now - flow.seen > flow.open_s:
             return None
         return flow

@@ -39,7 +39,11 @@ Packet = bytes | bytearray
 
 
 class Header(NamedTuple):
-    """What a router needs to know of a packet. `quoted` is the flow that an ICMP error speaks of."""
+    """What a router needs to know of a packet.
+
+    `answerable`: an ICMP error may be sent for it. `piece`: it is a later piece of a fragmented packet.
+    `quoted`: the flow that an ICMP error speaks of.
+    """
 
     key: bytes
     source: bytes
@@ -49,6 +53,7 @@ class Header(NamedTuple):
     size: int
     dont_fragment: bool
     answerable: bool
+    piece: bool
     quoted: bytes | None
 
 
@@ -106,7 +111,7 @@ def parse(packet: Packet) -> Header | str:
             return "malformed"
         if body[0] in _ERROR_TYPES:
             answerable = False
-            quoted = _quoted_key(body[8:])
+            quoted = _quoted_key(body[8:]) or b""
     return Header(
         key,
         source,
@@ -116,6 +121,7 @@ def parse(packet: Packet) -> Header | str:
         size,
         bool(fragment & _DONT_FRAGMENT),
         answerable,
+        bool(fragment & _OFFSET),
         quoted,
     )
 
@@ -147,7 +153,7 @@ def reverse(key: bytes) -> bytes:
 
 
 def anonymous(key: bytes) -> bytes:
-    """The key of the later pieces of a flow's packets, which carry no ports."""
+    """The key of the later pieces of a flow's packets, which name no ports."""
     return key[:8] + b"\0\0\0\0" + key[12:]
 
 

@@ -133,7 +133,7 @@ class Router:
         if door.vanished:
             door.drop("vanished")
             return
-        flow = self.fabric.flow(door, header.key, now, header.quoted)
+        flow = self.fabric.flow(door, header.key, now, quoted=header.quoted, piece=header.piece)
         if isinstance(flow, Refusal):
             self._refuse(door, header, packet, flow, now)
             return
@@ -201,7 +201,7 @@ class Router:
         answer: bytes | None,
     ) -> None:
         """Carry a packet as far as the router of the other end."""
-        path = self.fabric.path(door, far)
+        path = self.fabric.detour(door, far)
         if path.refusal:
             path.link.refuse(header.size, path.refusal)
             return
@@ -222,9 +222,9 @@ class Router:
             flow = self.fabric.flows.of(door, header.key, path, now)
             self._land(flow, path, packet, now)
             return
-        flow_or_not = self.fabric.flow(door, header.key, now)
-        if isinstance(flow_or_not, Flow) and not flow_or_not.path.refusal:
-            self._cross(flow_or_not, flow_or_not.path, forward(packet, 1), now, None)
+        way = self.fabric.flow(door, header.key, now, by_router=True)
+        if isinstance(way, Flow) and not way.path.refusal:
+            self._cross(way, way.path, forward(packet, 1), now, None)
 
     # The stages of a way: up the sender's access, across the link, down the receiver's access
 
