@@ -34,5 +34,5 @@ def _ask(lab: Lab, site: str, name: str) -> tuple[int, list[str]]:
         status = adminhttp.request(path, "GET", "/status", timeout=2.0).json()
     except (UnreachableError, ValueError):
         return 0, []
-    up = [one for one in status.get("connections", []) if one.get("state") == "registered"]
-    return len(up), sorted(str(one.get("location") or one.get("pop") or "?") for one in up)
+    serving = [one for one in status["connections"] if one["state"] == "serving"]
+    return int(status["ready"]), sorted(str(one["location"]) for one in serving)

@@ -85,25 +85,26 @@ def up(
         for line in error.log:
             say(f"    {line}")
         raise typer.Exit(error.code) from None
+    failed = None
     try:
         lab = Lab(running.run)
         progress.done(_headline(lab.status(), connections(lab)))
         if first_request is not None:
             _first_request(lab, first_request)
-    except BaseException:
+        if not detach:
+            say("Ctrl-C ends it. In a second terminal: popnet status, popnet --help")
+            failed = running.wait()
+    except BaseException as error:
+        # A second Ctrl-C shall not interrupt the clearing up.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if isinstance(error, KeyboardInterrupt):
+            say("ending the lab")
         running.end()
         raise
     if detach:
         running.let_go()
         return
-    say("Ctrl-C ends it. In a second terminal: popnet status, popnet --help")
-    try:
-        failed = running.wait()
-    except KeyboardInterrupt:
-        say("ending the lab")
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        running.end()
-        raise typer.Exit(Code.INTERRUPTED) from None
     if failed is not None:
         say(f"the lab ended: {failed}")
         raise typer.Exit(Code.ABORTED)
