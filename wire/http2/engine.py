@@ -130,11 +130,15 @@ class Engine(Protocol):
     def start(self) -> None:
         """Queue the preface and our SETTINGS."""
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer and call the sink. Raises `Http2Error` when the connection is beyond saving."""
 
     def data_to_send(self, limit: int) -> bytes:
         """At most `limit` bytes for the peer, b"" when there is nothing to say now. May call the sink."""
+
+    @property
+    def want_write(self) -> bool:
+        """Whether `data_to_send` could have something. A hint that costs less than asking for it."""
 
     def send_request(self, headers: Headers, end: bool) -> int:
         """Open a stream and return its identifier; 0 when the connection takes no more."""

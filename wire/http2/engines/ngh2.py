@@ -87,7 +87,7 @@ class Ngh2Engine:
         self._connection.initiate_connection(values)
         self._connection.set_local_window_size(_MAX_WINDOW)
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | memoryview) -> None:
         try:
             self._connection.receive_data(data)
         except ngh2.DenialOfServiceError as error:
@@ -107,6 +107,13 @@ class Ngh2Engine:
             raise Http2Error(ErrorCode.INTERNAL_ERROR, str(error)) from error
         self._dispatch()
         return data
+
+    @property
+    def want_write(self) -> bool:
+        try:
+            return self._connection.want_write
+        except NGH2Error:
+            return False
 
     def _dispatch(self) -> None:
         # Never nested: a callback that makes us write (a ping, say) would otherwise get to see the end of a stream
