@@ -177,6 +177,36 @@ def drop_internal(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [field for field in headers if not field[0].startswith(INTERNAL_PREFIXES)]
 
 
+@lru_cache(maxsize=4096)
+def _passes(name: bytes) -> bool:
+    """Whether a field of that name may go on to the next hop, whatever its value."""
+    return (
+        _is_name(name) is not None
+        and name not in HOP_BY_HOP
+        and not name.startswith(INTERNAL_PREFIXES)
+    )
+
+
+def end_to_end(headers: Headers) -> Headers:
+    """`strip_hop_by_hop`, `drop_internal` and `clean` in one, without pseudo-header fields.
+
+    This is done to every message, so it takes one pass: names are few, and each is judged once.
+    """
+    kept: Headers = []
+    for field in headers:
+        name, value = field
+        if _passes(name):
+            if _bad_in_value(value) is None:
+                kept.append((name, value.strip(b" \t")))
+        elif name == b"te" and _accepts_trailers(value):
+            kept.append((b"te", b"trailers"))
+        elif name == b"connection" or name.lower() != name:
+            # Rare: it may name others, or names must be changed first.
+            rest = [field for field in headers if field[0][:1] != b":"]
+            return drop_internal(strip_hop_by_hop(clean(rest)))
+    return kept
+
+
 def _encode(raw: bytes) -> bytes:
     return b2a_base64(raw, newline=False).rstrip(b"=")
 

@@ -85,63 +85,64 @@ def origin_request_head(
     headers: Headers,
     *,
     scheme: bytes,
-    connector_id: UUID,
-    tags: Sequence[tuple[str, str]] = (),
+    extra: Headers,
     host: str = "",
     websocket: bool = False,
 ) -> Headers:
-    """The head for the origin. `host` (httpHostHeader) replaces the visitor's, which is then forwarded."""
+    """The head for the origin. `extra` is what this connector adds to every request.
+
+    `host` (httpHostHeader) replaces the visitor's, which is then forwarded.
+    """
     pseudo: Headers = []
-    rest: Headers = []
-    original = b""
+    authority = b""
+    rest = h.end_to_end(headers)
     for field in headers:
         name = field[0]
-        if name == b":authority" or name == b"host":
-            original = original or field[1]
-        elif name == b":scheme":
-            continue
-        elif name[:1] == b":":
+        if name == b":authority":
+            authority = field[1]
+        elif name == b"host" or name == b"expect":
+            # The body is on its way already, nobody waits for a 100.
+            authority = authority or (field[1] if name == b"host" else b"")
+            rest = [other for other in rest if other[0] != name]
+        elif name[:1] == b":" and name != b":scheme":
             pseudo.append(field)
-        elif name == b"expect":
-            # The body is on its way already; nobody waits for a 100.
-            continue
-        elif not name.startswith(h.INTERNAL_PREFIXES):
-            rest.append(field)
-    authority = host.encode("latin-1", "replace") if host else original
-    rest = h.strip_hop_by_hop(rest)
     if host:
         rest = [field for field in rest if field[0] != h.X_FORWARDED_HOST]
-        rest.append((h.X_FORWARDED_HOST, original))
+        rest.append((h.X_FORWARDED_HOST, authority))
+        authority = host.encode("latin-1", "replace")
     if websocket:
         rest = [field for field in rest if field[0] != b"sec-websocket-version"]
         # The encoder of HTTP/1.1 adds the Connection field that belongs to it.
         rest.append((b"upgrade", b"websocket"))
         rest.append((b"sec-websocket-version", b"13"))
-    rest.append((h.CF_WARP_TAG_ID, str(connector_id).encode()))
-    for key, value in tags:
-        rest.append((b"cf-warp-tag-" + key.lower().encode(), value.encode()))
-    return [*pseudo, (b":scheme", scheme), (b":authority", authority), *rest]
+    return [*pseudo, (b":scheme", scheme), (b":authority", authority), *rest, *extra]
+
+
+def connector_fields(connector_id: UUID, tags: Sequence[tuple[str, str]]) -> Headers:
+    """What every request to an origin says of this connector."""
+    fields = [(h.CF_WARP_TAG_ID, str(connector_id).encode())]
+    fields += [(b"cf-warp-tag-" + key.lower().encode(), value.encode()) for key, value in tags]
+    return fields
 
 
 def edge_response_head(headers: Headers, meta: ResponseMeta) -> Headers:
     """The head for the edge, from an origin's: status outside, everything else serialised."""
     status = headers[0][1]
-    fields = [field for field in headers if field[0][:1] != b":"]
+    fields = h.end_to_end(headers)
     if status == b"101":
         # HTTP/2 has no 101 (RFC 9113 section 8.6); the serialised fields tell the edge.
         status = b"200"
-        protocol = h.get(fields, b"upgrade") or b"websocket"
-        upgrading = [(b"connection", b"Upgrade"), (b"upgrade", protocol)]
-        fields = [*upgrading, *h.strip_hop_by_hop(fields)]
-    else:
-        fields = h.strip_hop_by_hop(fields)
-    fields = h.clean(h.drop_internal(fields))
+        protocol = h.get(headers, b"upgrade") or b"websocket"
+        fields = [(b"connection", b"Upgrade"), (b"upgrade", protocol), *fields]
     head = [
         (b":status", status),
         (h.RESPONSE_HEADERS, h.serialize_headers(fields)),
         (h.RESPONSE_META, meta.encode()),
     ]
-    head += [field for field in fields if field[0] == b"content-length"][:1]
+    for field in fields:
+        if field[0] == b"content-length":
+            head.append(field)
+            break
     return head
 
 

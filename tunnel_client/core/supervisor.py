@@ -255,6 +255,8 @@ class Supervisor:
                 },
             )
         ]
+        # The first heartbeat at once: it tells the RTT.
+        found.append(do.Ping(index, attempt))
         if not self._was_ready:
             self._was_ready = True
             found.append(do.Ready())

@@ -59,8 +59,7 @@ class Requests:
     ) -> None:
         self.configuration = configuration
         self.origins = origins
-        self.connector_id = connector_id
-        self.tags = tags
+        self.extra = heads.connector_fields(connector_id, tags)
         self.counters = counters
         self.metrics = metrics
         self.clock = clock
@@ -160,8 +159,7 @@ class _Exchange:
         head = heads.origin_request_head(
             headers,
             scheme=b"https" if origin.tls is not None else b"http",
-            connector_id=requests.connector_id,
-            tags=requests.tags,
+            extra=requests.extra,
             host=rule.origin_request.http_host_header,
             websocket=websocket,
         )
