@@ -301,6 +301,7 @@ class Http1ServerProtocol(asyncio.Protocol):
         stream._no_body = http1.has_no_body(status, traits.head_only)
         length = http1.content_length(headers)
         if status == b"101":
+            stream._no_body = False
             stream._raw = stream._upgrade
             close = not stream._upgrade
         elif not stream._no_body:
