@@ -278,10 +278,7 @@ class Supervisor:
         if not (known or refusal.should_retry or self._was_ready):
             # The edge says that trying again is no use, and nothing of us works yet: better to end
             # with the reason than to look alive.
-            return [
-                do.HangUp(index, attempt),
-                *self._stop(now, 1, f"registration refused: {refusal.cause}"),
-            ]
+            return self._stop(now, 1, f"registration refused: {refusal.cause}")
         connection.move_on = duplicate
         return [
             do.HangUp(index, attempt),
