@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from benchmarks.report import Row, show
 from benchmarks.wan_rig import Rig, apart, become_root, pinger, udp
@@ -63,7 +63,7 @@ class Traffic:
         for node in range(2 * _PAIRS, nodes):
             rig.attach(f"n{node}")
 
-    def shape(self, fields: dict[str, object]) -> None:
+    def shape(self, fields: Mapping[str, object]) -> None:
         changes = [
             {"from": f"n{2 * n}", "to": f"n{2 * n + 1}", "set": fields} for n in range(_PAIRS)
         ]

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,10 @@ def become_root() -> None:
 class Rig:
     """`count` PoPs n0, n1 ... and a wan process; a context manager."""
 
-    def __init__(self, count: int, internet: dict[str, object]) -> None:
+    def __init__(self, count: int, internet: Mapping[str, object]) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="popnet-wan-")
         self._run = Path(self._directory.name)
+        self._path = str(self._run / "wan.sock")
         pops = {f"n{n}": {"at": [n % 80, n % 170]} for n in range(count)}
         world = {"popnet": 1, "pops": pops, "internet": internet}
         self.plan = Plan.of(parse_world(json.dumps(world)))
@@ -73,8 +74,15 @@ class Rig:
             ready.settimeout(_START_S)
             root = Path(__file__).resolve().parents[1]
             self._wan = subprocess.Popen(
-                [sys.executable, "-m", "wan", "--world", str(self._run / "world.json")]
-                + ["--socket", str(self._run / "wan.sock")],
+                [
+                    sys.executable,
+                    "-m",
+                    "wan",
+                    "--world",
+                    f"{self._run}/world.json",
+                    "--socket",
+                    self._path,
+                ],
                 env={**os.environ, "NOTIFY_SOCKET": ready_path, "PYTHONPATH": str(root)},
             )
             ready.recv(100)
@@ -107,7 +115,7 @@ class Rig:
         fd, _ = tun.set_up(tun.Interface(self.plan.nodes[name].address))
         try:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(str(self._run / "wan.sock"))
+            connection.connect(self._path)
             request = json.dumps({"op": "attach", "node": name}).encode() + b"\n"
             socket.send_fds(connection, [request], [fd])
             answer = json.loads(connection.recv(65536))
@@ -119,7 +127,7 @@ class Rig:
 
     def ask(self, **request: object) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.connect(str(self._run / "wan.sock"))
+            client.connect(self._path)
             client.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(client.makefile().readline())
         assert answer["ok"], answer

@@ -127,7 +127,7 @@ class Connection:
             if line.strip() and self.open:
                 self._request(line)
         # Descriptors travel with a request that wants them. What nobody wanted would pin a namespace.
-        while (unwanted := self.take_descriptor()) is not None:
+        while not self._inbox and (unwanted := self.take_descriptor()) is not None:
             os.close(unwanted)
 
     def _request(self, line: bytes) -> None:
@@ -155,7 +155,11 @@ class Control:
         self._connections: set[Connection] = set()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         _remove_stale(path)
-        self._socket.bind(path)
+        try:
+            self._socket.bind(path)
+        except OSError:
+            self._socket.close()
+            raise
         self._inode = os.stat(path).st_ino
         self._socket.listen(1024)
         carrier.watch(self._socket.fileno(), _READ, self._accept)

@@ -6,6 +6,7 @@ Quantiles are upper bounds of their bin; the maximum is exact.
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from typing import NamedTuple
 
@@ -46,8 +47,9 @@ class Lateness:
         total = sum(self.fine) + sum(self._coarse)
         wanted, seen = share * total, 0
         fine = (((n + 1) / FINE_PER_S, here) for n, here in enumerate(self.fine))
-        coarse = (((n + 1) / _COARSE_PER_S, here) for n, here in enumerate(self._coarse))
-        for upper, here in chain(fine, coarse):
+        last = (math.inf, self._coarse[-1])
+        coarse = (((n + 1) / _COARSE_PER_S, here) for n, here in enumerate(self._coarse[:-1]))
+        for upper, here in chain(fine, coarse, (last,)):
             seen += here
             if here and seen >= wanted:
                 return min(upper, self.max_s)
