@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 _DIAL = """
 import socket, sys
 try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2).close()
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.5).close()
 except OSError as error:
     sys.exit(type(error).__name__)
 """
@@ -92,9 +92,8 @@ def test_a_private_site_is_reached_by_nobody_and_reaches_everybody(lab: Lab) -> 
         finally:
             listener.kill()
     assert dial(lab, "dublin", lab.plan.nodes["LHR"].address, 7843)
-    drops = lab.wan("status")["nodes"]
-    unsolicited = next(one["drops"] for one in drops if one["node"] == "dublin")
-    assert unsolicited.get("unsolicited", 0) > 0
+    (link,) = lab.wan("links", pairs=[["london", "dublin"]])["links"]
+    assert link["counters"]["drops"]["unsolicited"] > 0
 
 
 def test_a_dead_wan_process_is_replaced_and_every_node_attaches_again(lab: Lab) -> None:
@@ -122,17 +121,41 @@ def test_pops_learn_of_a_changed_link_at_once(lab: Lab) -> None:
     def rtt_known_to(pop: str) -> float | None:
         for link in lab.admin(pop, "GET", "/routes").json()["links"]:
             if {link["from"], link["to"]} == {"LHR", "IAD"}:
-                return float(link["rtt_s"])
+                return float(link["rtt_ms"])
         return None
 
     lab.wan("set", changes=[{"from": "LHR", "to": "IAD", "both": True, "set": {"rtt_s": 0.4}}])
-    until(lambda: all(rtt_known_to(pop) == 0.4 for pop in lab.plan.pops), "the new RTT", 5.0)
+    until(lambda: all(rtt_known_to(pop) == 400 for pop in lab.plan.pops), "the new RTT", 5.0)
     lab.wan("set", changes=[{"from": "LHR", "to": "IAD", "set": {"down": True}}])
     until(lambda: all(rtt_known_to(pop) is None for pop in lab.plan.pops), "no such link", 5.0)
     lab.wan("reset", pairs=None)
-    until(lambda: all(rtt_known_to(pop) == 0.02 for pop in lab.plan.pops), "the old RTT", 5.0)
+    until(lambda: all(rtt_known_to(pop) == 20 for pop in lab.plan.pops), "the old RTT", 5.0)
 
 
+def test_a_killed_agent_takes_its_node_along_and_start_makes_a_new_one(lab: Lab) -> None:
+    pid = lab.node_pid("new-york")
+    os.kill(pid, signal.SIGKILL)
+
+    def state() -> dict[str, object]:
+        return next(node for node in lab.status()["nodes"] if node["name"] == "new-york")
+
+    until(lambda: state()["ended"] == "SIGKILL", "the supervisor knows")
+    lab.supervisor("node", node="new-york", do="start")
+    until(lambda: bool(state()["ready"]), "a new node")
+    assert "1 received" in output(lab, "new-york", "ping", "-c1", "-W2", "IAD")
+
+
+@pytest.mark.parametrize("program", ["service", "connector"])
+def test_the_site_comes_back_when_its_dead_program_is_started(lab: Lab, program: str) -> None:
+    lab.supervisor("node", node="dublin", do="kill", program=program)
+    asked = ["curl", "-sS", "-m10", "-o/dev/null", "-w%{http_code}", "https://app.example.com/"]
+    assert output(lab, "london", *asked) in ("502", "530")
+    lab.supervisor("node", node="dublin", do="start", program=program)
+    until(lambda: connections_up(lab) == 4, "all tunnel connections")
+    until(lambda: output(lab, "london", *asked) == "200", "the page")
+
+
+# Last in this module: a connection that anycast has moved away from is missed by its PoP only when pings fail.
 def test_a_killed_pop_is_withdrawn_stays_dead_and_can_be_started(lab: Lab) -> None:
     def lands() -> str:
         rows = lab.wan("catchment")["rows"]
@@ -158,26 +181,3 @@ def test_a_killed_pop_is_withdrawn_stays_dead_and_can_be_started(lab: Lab) -> No
     lab.supervisor("node", node="LHR", do="start")
     until(lambda: lands() == "LHR", "the visitor is back")
     until(lambda: connections_up(lab) == 4, "all tunnel connections")
-
-
-def test_a_killed_agent_takes_its_node_along_and_start_makes_a_new_one(lab: Lab) -> None:
-    pid = lab.node_pid("new-york")
-    os.kill(pid, signal.SIGKILL)
-
-    def state() -> dict[str, object]:
-        return next(node for node in lab.status()["nodes"] if node["name"] == "new-york")
-
-    until(lambda: state()["ended"] == "SIGKILL", "the supervisor knows")
-    lab.supervisor("node", node="new-york", do="start")
-    until(lambda: bool(state()["ready"]), "a new node")
-    assert "1 received" in output(lab, "new-york", "ping", "-c1", "-W2", "IAD")
-
-
-@pytest.mark.parametrize("program", ["service", "connector"])
-def test_the_site_comes_back_when_its_dead_program_is_started(lab: Lab, program: str) -> None:
-    lab.supervisor("node", node="dublin", do="kill", program=program)
-    asked = ["curl", "-sS", "-m10", "-o/dev/null", "-w%{http_code}", "https://app.example.com/"]
-    assert output(lab, "london", *asked) in ("502", "530")
-    lab.supervisor("node", node="dublin", do="start", program=program)
-    until(lambda: connections_up(lab) == 4, "all tunnel connections")
-    until(lambda: output(lab, "london", *asked) == "200", "the page")
