@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 from uuid import UUID
 
 import pytest
+import trustme
 
 from runtime.clock import monotonic
 from runtime.events import EventLog
 from runtime.notify import Notifier
+from runtime.tls import server_context
 from tunnel_client.config import Settings, load
 from tunnel_client.credentials import Credentials, to_token
 from tunnel_client.drivers.log import Log
@@ -130,7 +133,9 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, list[bytes]], Awa
 
 
 @asynccontextmanager
-async def origin(script: Script, path: str | None = None) -> AsyncIterator[str]:
+async def origin(
+    script: Script, path: str | None = None, tls: SSLContext | None = None
+) -> AsyncIterator[str]:
     """An HTTP/1.1 server whose every request is handled by `script(reader, writer, head_lines)`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,8 +153,8 @@ async def origin(script: Script, path: str | None = None) -> AsyncIterator[str]:
         server = await asyncio.start_unix_server(serve, path)
         url = f"unix:{path}"
     else:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield url
     finally:
@@ -508,6 +513,8 @@ def test_websocket(tmp_path: Path) -> None:
         await refused.ended.wait()
         assert refused.status == 403
         assert refused.body == b"no"
+        # Both exchanges are over, though the edge never ended its side of the second.
+        assert connector.connector.counters.in_flight == 0
 
     with_origin(tmp_path, script, body)
 
@@ -558,6 +565,35 @@ def test_no_origin_at_all(tmp_path: Path) -> None:
             await again.ended.wait()
             assert again.status == 502
             assert connector.connector.counters.in_flight == 0
+
+    run(whole())
+
+
+def test_an_https_origin(tmp_path: Path) -> None:
+    async def whole() -> None:
+        ca = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        ca.cert_pem.write_to_path(tmp_path / "origin-ca.pem")
+        pem = ca.issue_cert("inner.test").private_key_and_cert_chain_pem
+        pem.write_to_path(tmp_path / "origin.pem")
+        (tmp_path / "edge").mkdir()
+        context = server_context(tmp_path / "origin.pem", alpn=())
+
+        async def status(*words: str) -> tuple[int, str]:
+            async with (
+                origin(echo, tls=context) as url,
+                FakeEdge(tmp_path / "edge", hosts=("127.0.0.1",)) as edge,
+                running(edge, tmp_path, "--url", url, *words),
+            ):
+                (session,) = await edge.sessions(1)
+                response = session.request()
+                await response.ended.wait()
+                return response.status, response.meta.popnet_reason
+
+        trust = ("--origin-ca-pool", str(tmp_path / "origin-ca.pem"))
+        assert await status(*trust, "--origin-server-name", "inner.test") == (200, "")
+        assert await status("--no-tls-verify") == (200, "")
+        assert await status(*trust) == (502, "origin refused")
+        assert await status("--origin-server-name", "inner.test") == (502, "origin refused")
 
     run(whole())
 

@@ -38,8 +38,9 @@ from wire.tunnel_rpc import (
     Unregistered,
 )
 
-# As many streams as other connectors take, so that one connection carries a busy PoP.
-SETTINGS = Http2Settings(max_concurrent_streams=1024)
+# As many streams as other connectors take; times the window of one, that bounds what stalled
+# origins can cost.
+SETTINGS = Http2Settings(max_concurrent_streams=256)
 _NO_ROUTE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 )

@@ -19,6 +19,7 @@ from runtime.http1_client import (
     OriginTimeoutError,
     OriginUnreachableError,
 )
+from runtime.http2 import ErrorCode
 from runtime.splice import Splice, answer
 from runtime.streams import Headers, Stream
 from runtime.transports import Discard
@@ -138,6 +139,7 @@ class _Exchange:
         "_requests",
         "_rule",
         "_sent_at",
+        "_splice",
         "_stream",
         "_target_host",
         "_websocket",
@@ -151,6 +153,7 @@ class _Exchange:
         self._websocket = False
         self._sent_at = 0.0
         self._origin: Http1ClientStream
+        self._splice: Splice
 
     def begin(self, headers: Headers, end: bool, *, websocket: bool) -> None:
         requests, rule = self._requests, self._rule
@@ -165,7 +168,9 @@ class _Exchange:
         )
         requests.counters.in_flight += 1
         right = self._origin = client.open(_DISCARD, origin)
-        Splice(self._stream, right, on_head=self._on_head, on_end=self._on_end, request_ended=end)
+        self._splice = Splice(
+            self._stream, right, on_head=self._on_head, on_end=self._on_end, request_ended=end
+        )
         self._sent_at = requests.clock()
         right.send_headers(head, end=end)
 
@@ -177,6 +182,9 @@ class _Exchange:
         took = self._requests.clock() - self._sent_at
         self._requests.metrics.origin_seconds.observe(took)
         self._requests.counters.responded(status)
+        if self._websocket and status != b"101":
+            # Refused: nobody will read what the visitor sends, so it ends with this response.
+            self._splice.up_complete = True
         meta = ResponseMeta("origin", origin_ms=round(took * 1000, 3))
         return heads.edge_response_head(headers, meta)
 
@@ -186,6 +194,10 @@ class _Exchange:
         counters.in_flight -= 1
         counters.bytes_up += splice.bytes_up
         counters.bytes_down += splice.bytes_down
+        if self._websocket and code is None:
+            # What is open still on either side (after a refusal) is not wanted.
+            splice.left.reset(ErrorCode.NO_ERROR)
+            splice.right.reset(ErrorCode.NO_ERROR)
         if code is None or splice.left_lost:
             return
         error = self._origin.reason
