@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+import shutil
 import signal
 import sys
 import time
@@ -12,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from lab import launch
+from lab.cli import tracing
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
-from lab.driver import DEFAULT_NAME, Lab
+from lab.driver import DEFAULT_NAME, Lab, LabError
 from lab.rundir import RunDir, labs
 
 DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
@@ -90,9 +93,9 @@ def up(
         lab = Lab(running.run)
         progress.done(_headline(lab.status(), connections(lab)))
         if first_request is not None:
-            _first_request(lab, first_request)
+            _first_request(lab, lab.visitor(first_request))
         if not detach:
-            say("Ctrl-C ends it. In a second terminal: popnet status, popnet --help")
+            say("Ctrl-C ends the lab.")
             failed = running.wait()
     except BaseException as error:
         # A second Ctrl-C shall not interrupt the clearing up.
@@ -116,14 +119,41 @@ def _interrupt(*_: Any) -> None:
 
 
 def _first_request(lab: Lab, visitor: str) -> None:
-    visitor = lab.visitor(visitor)
-    host = next(iter(lab.plan.world.dns), None)
+    """Show the journey of one request, and what to try next. A world that does not answer is no lab."""
+    world = lab.plan.world
+    host = next((name for name, entry in world.dns.items() if entry.tunnel is not None), None)
     if host is None:
-        say("the world has no host name to ask for")
+        say("the world has no host name with a tunnel: no first request")
         return
     address = f"https://{host}/"
-    answer = lab.run(visitor, ["curl", "-sSi", "-m", "20", address], capture_output=True)
-    put(answer.stdout.decode(errors="replace") or answer.stderr.decode(errors="replace"))
+    told = tracing.send(lab, visitor, address)
+    if isinstance(told, str):
+        raise LabError(f"the first request had no response: {told}")
+    tracing.show(told)
+    say(_what_next(lab, visitor, address))
+
+
+def _what_next(lab: Lab, visitor: str, address: str) -> str:
+    command = "popnet" if shutil.which("popnet") else os.path.relpath(sys.argv[0])
+    if len(labs()) > 1:
+        command += f" -n {lab.name}"
+    pops = lab.plan.pops
+    other = next((name for name in lab.plan.world.visitors if name != visitor), visitor)
+    there, here = pops[0], lab.plan.landing(visitor)
+    here = here if here != there else pops[1]
+    tries = (
+        (
+            "curl --from " + f"{other} {address}",
+            "the same request from elsewhere, by the real curl",
+        ),
+        (f"exec {visitor} -- ping -c3 {here}", "any program runs inside any node"),
+        (f"link set {there} {here} --rtt 400ms", "make a link slow, then trace again"),
+        (f"trace --from {visitor} {address}", "where the time goes, hop by hop"),
+        (f"kill {there}", "and watch who takes over: " + f"{command} events -f"),
+    )
+    width = max(len(text) for text, _ in tries)
+    lines = [f"  {command} {text:{width}}   {why}" for text, why in tries]
+    return "\n".join(["", "In a second terminal:", *lines, ""])
 
 
 @app.command()

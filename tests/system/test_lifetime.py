@@ -63,7 +63,7 @@ def test_the_end_of_a_lab_in_the_foreground(
 ) -> None:
     with popnet.popen("up", str(world), "-n", "f") as process:
         assert process.stderr is not None
-        while "Ctrl-C ends it" not in process.stderr.readline():
+        while "Ctrl-C ends the lab" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(number)
         process.communicate(timeout=30)
@@ -87,7 +87,7 @@ def test_a_lab_in_the_foreground_does_not_outlive_a_killed_command(
 ) -> None:
     with popnet.popen("up", str(world), "-n", "f") as process:
         assert process.stderr is not None
-        while "Ctrl-C ends it" not in process.stderr.readline():
+        while "Ctrl-C ends the lab" not in process.stderr.readline():
             assert process.poll() is None
         process.kill()
         process.communicate(timeout=30)
