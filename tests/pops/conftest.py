@@ -10,12 +10,11 @@ import asyncio
 import base64
 import contextlib
 import json
-import random
 import socket
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import trustme
 
 from pops.config import PopConfig, parse
 from pops.process import PopProcess
-from runtime.http2 import ErrorCode, Http2Connection, Http2Settings
+from runtime.http2 import Http2Connection, Http2Settings
 from runtime.streams import HIGH_WATER, Headers, Stream
 from wire.headers import RESPONSE_HEADERS, RESPONSE_META, UPGRADE, get, serialize_headers
 from wire.tunnel_rpc import (
@@ -104,6 +103,8 @@ class Exchange:
         self.message = Message([])
         self.eager = eager
         self.size = 0
+        self._body = bytearray()
+        self._taken = 0
         self._head = asyncio.Event()
         self._done = asyncio.Event()
         self._room = asyncio.Event()
@@ -118,19 +119,21 @@ class Exchange:
         self._head.set()
         if end:
             self._done.set()
+            self._data.set()
 
     def data_received(self, data: bytes, end: bool) -> None:
-        self.message.body += data
+        self._body += data
         self.size += len(data)
         if self.eager:
             self.stream.credit(len(data))
-        self._data.set()
         if end:
             self._done.set()
+        self._data.set()
 
     def trailers_received(self, headers: Headers) -> None:
         self.message.trailers = headers
         self._done.set()
+        self._data.set()
 
     def drained(self) -> None:
         self._room.set()
@@ -138,8 +141,8 @@ class Exchange:
     def lost(self, code: int) -> None:
         self.message.reset = code
         self._head.set()
-        self._data.set()
         self._done.set()
+        self._data.set()
 
     async def head(self) -> Message:
         await self._head.wait()
@@ -147,14 +150,27 @@ class Exchange:
 
     async def whole(self) -> Message:
         await self._done.wait()
+        self.message.body = bytes(self._body)
         return self.message
 
+    @property
+    def complete(self) -> bool:
+        return self._done.is_set()
+
     async def received(self, size: int) -> bytes:
-        """The body's first `size` bytes, once they are there."""
-        while len(self.message.body) < size and self.message.reset is None:
+        """The body so far, once `size` bytes are there or no more will come."""
+        while self.size < size and not self.complete:
             self._data.clear()
             await self._data.wait()
-        return self.message.body
+        return bytes(self._body)
+
+    async def more(self) -> bytes:
+        """What came since the last call; b"" when all has come."""
+        while self._taken == self.size and not self.complete:
+            self._data.clear()
+            await self._data.wait()
+        at, self._taken = self._taken, self.size
+        return bytes(memoryview(self._body)[at:])
 
     async def send(self, data: bytes, *, end: bool = False) -> None:
         """With back-pressure, as a program that cares for its memory."""
@@ -163,7 +179,7 @@ class Exchange:
             last = at + 65536 >= len(data)
             self._room.clear()
             self.stream.send_data(bytes(view[at : at + 65536]), end=end and last)
-            if self.stream.backlog > HIGH_WATER:
+            if self.stream.backlog > HIGH_WATER and not (end and last):
                 await self._room.wait()
         if end and not data:
             self.stream.send_data(b"", end=True)
@@ -356,6 +372,9 @@ class Visitor:
 class Edge:
     """A world of PoPs. PoP number n listens on 127.0.0.(10+n)."""
 
+    host, tunnel, secret = HOST, TUNNEL, SECRET
+    reply = staticmethod(reply)
+
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
         self.https, self.http, self.overlay, self.tunnels, self.dns = (
@@ -520,12 +539,3 @@ def edge(pki: Pki) -> Callable[[Callable[[Edge], Coroutine[Any, Any, None]]], No
         asyncio.run(bounded())
 
     return run
-
-
-# What tests need of this file: a conftest cannot be imported by name.
-@pytest.fixture
-def played() -> type[Connector]:
-    return Connector
-
-
-__all__ = ["AsyncIterator", "ErrorCode", "random"]
