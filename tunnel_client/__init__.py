@@ -4,13 +4,14 @@ Outbound only: it listens nowhere but on its own metrics address. It speaks the 
 cloudflared's HTTP/2 transport, takes the same flags, environment, token, credentials and
 configuration, and either can replace the other.
 
-    errors.py     the root of what can go wrong here
-    flags.py      the command line and the environment, as a table
-    config.py     flags, token, files -> one frozen `Settings`
-    core/         decides: addresses, connections, ingress rules, heads of requests and responses
-    drivers/      does: dialling, the control stream, exchanges with the origin, /ready and /metrics
-    process.py    where they meet
-    __main__.py   `python -m tunnel_client run --token ... --url http://localhost:8000`
+    errors.py       the root of what can go wrong here
+    flags.py        the command line and the environment, as a table
+    credentials.py  token and credentials file
+    config.py       flags, token, files -> one frozen `Settings`
+    core/           decides: addresses, connections, ingress rules, heads of requests and responses
+    drivers/        does: dialling, the control stream, exchanges with the origin, /ready and /metrics
+    process.py      where they meet
+    __main__.py     `python -m tunnel_client run --token ... --url http://localhost:8000`
 
 Where it departs from cloudflared, and why: it sends heartbeats (a silent loss is found in seconds
 instead of minutes), it reconnects with full jitter from one second, it obeys `retryAfter`, a loss

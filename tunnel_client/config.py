@@ -20,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from tunnel_client import credentials as creds
 from tunnel_client.core.addresses import Family
 from tunnel_client.core.ingress import Ingress, parse_ingress, single_service
+from tunnel_client.core.policy import Policy
 from tunnel_client.core.services import (
     HelloService,
     OriginRequest,
@@ -28,7 +29,6 @@ from tunnel_client.core.services import (
     parse_duration,
     parse_service,
 )
-from tunnel_client.core.supervisor import Policy
 from tunnel_client.credentials import Credentials
 from tunnel_client.errors import ConfigurationError, UsageError
 from tunnel_client.flags import BY_NAME, Flag, Given, Kind, Value, parse

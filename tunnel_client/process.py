@@ -263,6 +263,8 @@ class Connector:
                 f"{sys.platform}_{_ARCHITECTURES.get(machine, machine)}",
             ),
             origin_local_ip=local_ip,
+            # Coming back, the PoP may still believe in the connection that we lost.
+            replace_existing=dial.previous > 0,
             num_previous_attempts=dial.previous,
         )
 

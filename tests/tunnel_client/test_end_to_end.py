@@ -239,6 +239,7 @@ def test_a_lost_connection_comes_back_to_the_same_address(tmp_path: Path) -> Non
             assert again.registration is not None
             assert again.registration.conn_index == 2
             assert again.registration.num_previous_attempts == 1
+            assert again.registration.replace_existing
             assert again.address == sessions[2].address
             assert [e["connIndex"] for e in await connector.events("tunnel_lost")] == [2]
             await connector.events("tunnel_connected", 5)

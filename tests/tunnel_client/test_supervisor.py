@@ -20,7 +20,8 @@ from tunnel_client.core.connection import (
     State,
 )
 from tunnel_client.core.effects import Effect
-from tunnel_client.core.supervisor import Policy, Supervisor
+from tunnel_client.core.policy import Policy
+from tunnel_client.core.supervisor import Supervisor
 from wire.tunnel_rpc import ConnectionDetails, Refusal
 
 ONE = [(f"198.18.1.{i}", 7844) for i in range(1, 11)]

@@ -15,54 +15,11 @@ from dataclasses import dataclass, field
 
 from runtime.backoff import Backoff
 from tunnel_client.core import effects as do
-from tunnel_client.core.addresses import AddressBook, Family
+from tunnel_client.core.addresses import AddressBook
 from tunnel_client.core.connection import Connection, Heartbeat, Input, State
 from tunnel_client.core.effects import Effect
+from tunnel_client.core.policy import ConnectionSnapshot, Policy
 from wire.tunnel_rpc import CAUSE_DUPLICATE, CAUSE_UNAUTHORIZED, ConnectionDetails, Refusal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The numbers of a supervisor."""
-
-    connections: int = 4
-    start_interval_s: float = 0.25
-    """Between the starts of connections 1, 2, 3: a new tunnel should not arrive as a burst."""
-    backoff_base_s: float = 1.0
-    retries: int = 5
-    """How often the longest wait doubles: with 5 and one second, up to 32 seconds."""
-    dial_timeout_s: float = 10.0
-    """TCP and TLS. Three round trips and two lost packets fit in."""
-    register_timeout_s: float = 10.0
-    """From TLS to the answer: preface, control stream, registration."""
-    grace_period_s: float = 30.0
-    unregister_timeout_s: float = 5.0
-    heartbeat_interval_s: float = 3.0
-    heartbeat_count: int = 3
-    """Silent intervals until a connection counts as dead."""
-    stable_s: float = 5.0
-    """A connection that served that long is good again: its next wait starts from the base."""
-    max_edge_addr_retries: int = 8
-    """Failed dials in a row after which the addresses are looked up again."""
-    family: Family | None = Family.AUTO
-    """None: whatever family an address has (those of `--edge` were chosen by hand)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSnapshot:
-    index: int
-    state: str
-    location: str
-    address: str
-    region: int
-    attempts: int
-    since_s: float
-    reason: str
-
-    def __str__(self) -> str:
-        where = f" {self.location}" if self.location else ""
-        why = f" ({self.reason})" if self.reason else ""
-        return f"connection {self.index} {self.state}{where} {self.address}{why}"
 
 
 @dataclass(slots=True)

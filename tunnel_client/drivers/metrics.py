@@ -20,7 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from tunnel_client.core.supervisor import ConnectionSnapshot
+from tunnel_client.core.policy import ConnectionSnapshot
 
 
 class Counters:
