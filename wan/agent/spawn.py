@@ -31,6 +31,9 @@ def spawn(program: Program, environment: Mapping[str, str], release: Callable[[]
         signal.set_wakeup_fd(-1)
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
+        if program.entry is not None:
+            # As every Python program starts: a write to a closed socket is an error to handle, not a death.
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         release()
         _settle(program, environment)
