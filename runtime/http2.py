@@ -512,6 +512,10 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def goaway_received(self, last_stream_id: int, code: int, debug: bytes) -> None:
         self._draining = True
+        if self.role is Role.CLIENT:
+            # In order, and before the engine reports them: libnghttp2's order is that of a hash table.
+            for stream_id in [i for i in self._streams if i > last_stream_id]:
+                self._lose(self._streams[stream_id], ErrorCode.REFUSED_STREAM)
         waiting, self._waiting = self._waiting, deque()
         for stream, _, _ in waiting:
             self._lose(stream, ErrorCode.REFUSED_STREAM)
@@ -726,7 +730,7 @@ def _tell_lost(stream: Http2Stream, code: int) -> None:
 
 # Where every connection of the process reads into. Loops fill it and call `buffer_updated` at once, and engines keep
 # nothing of what they are fed. Otherwise uvloop's TLS makes a new object of 256 KB for every read, by mmap, and gives
-# it back: more than a tenth of a relay's CPU.
-_BUFFER = memoryview(bytearray(256 * 1024))
+# it back: more than a tenth of a relay's CPU. No larger than this, since libnghttp2 stops a flood only between reads.
+_BUFFER = memoryview(bytearray(64 * 1024))
 _DRAIN_PING = b"drained?"
 _NO_PEER = Peer("", 0, "", 0, "h2", tls=False)
