@@ -35,6 +35,7 @@ _GONE = frozenset({errno.EBADF, errno.EBADFD, errno.ENODEV})
 
 # select() may oversleep by a thousandth of its timeout: sleep most of a long time, then the rest.
 _LONG_S = 0.005
+_LONGEST_S = 3600.0
 _MARGIN_S, _MARGIN_SHARE = 0.0005, 0.02
 # A sleeping CPU takes 40 to 150 us to wake (fewer when it is busy): get up earlier by most of what it took lately.
 _LEAD_SHARE = 0.75
@@ -137,12 +138,11 @@ class SelectCarrier:
             heappop(self._timers)[2]()
 
     def _ready(self) -> list[tuple[int, int]]:
-        """What can be read; after a turn in which nothing could, wait for that or for the next thing due."""
+        """What can be read; unless there was more than that, wait for it or for the next thing due."""
         if not self._busy and self._slept():
             return []
-        events = self._epoll.poll(0, _EVENTS)
-        self._busy = bool(events)
-        return events
+        self._busy = False
+        return self._epoll.poll(0, _EVENTS)
 
     def _slept(self) -> bool:
         """Sleep until something can be read (then False) or until something is about to be due."""
@@ -150,10 +150,7 @@ class SelectCarrier:
         when = pending[0][0] if pending else math.inf
         if self._timers and self._timers[0][0] < when:
             when = self._timers[0][0]
-        if when == math.inf:
-            select.select([self._epoll], [], [])
-            return False
-        left = when - now - _LEAD_SHARE * self._oversleep_s
+        left = min(when - now - _LEAD_SHARE * self._oversleep_s, _LONGEST_S)
         if left <= _GRACE_S:
             return False
         long = left > _LONG_S
@@ -186,6 +183,7 @@ class SelectCarrier:
             # Every other error means that the device is gone (EBADFD, EIO): it would be reported for ever.
             self._lost(door, fd)
         else:
+            self._busy = burst > 1
             self._bursts[fd] = min(2 * burst, _BURST)
 
     def _deliver(self) -> None:

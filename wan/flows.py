@@ -127,7 +127,3 @@ class Flows:
         if flows:
             del flows[next(iter(flows))]
             self._count -= 1
-
-    def forget_all(self, door: Door) -> None:
-        self._count -= len(door.flows)
-        door.flows.clear()

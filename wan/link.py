@@ -204,6 +204,6 @@ class Link:
         return bool(self._layers)
 
     def queued_bytes(self, now: float) -> int:
-        if not self._byte_s or self._free_at <= now:
-            return 0
-        return int((self._free_at - now) / self._byte_s)
+        """What waits for the line, that on it included. A line so slow that it never ends counts as empty."""
+        waiting = (self._free_at - now) / self._byte_s if self._byte_s else 0.0
+        return int(waiting) if 0 < waiting < math.inf else 0

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from topology.plan import Plan
 from wan.process import Process
@@ -424,3 +426,62 @@ def test_the_socket_is_removed_and_a_stale_one_replaced(plan: Plan, tmp_path: Pa
     assert path.exists()
     process.close()
     assert not path.exists()
+
+
+OPERATIONS = "attach announce status links rtts set reset vanish partition pin catchment".split()
+FIELDS = "node up pairs changes on groups visitor pop address".split()
+KEYS = "from to access both set rtt_s loss rate_bps one_way_s burst mtu".split()
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-10, 10**12)
+    | st.sampled_from(["LHR", "NRT", "tokyo", "dublin", "", "198.18.0.1", "loss"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KEYS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(
+    st.sampled_from(OPERATIONS),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
+)
+def test_no_request_breaks_the_process(lab: Lab, bench, op: str, fields: dict[str, object]) -> None:  # type: ignore[no-untyped-def]
+    if "tokyo" not in lab.devices:
+        for node in ("tokyo", "NRT"):
+            lab.attach(node)
+    client = lab.client()
+    assert client.ask(**fields, op=op)["ok"] in (True, False)
+    lab.devices["tokyo"].send(bench.udp("tokyo", "NRT", size=1400))
+    lab.turn()
+    assert client.ask(op="links", pairs=None)["ok"]
+    client.close()
+
+
+def test_absurd_numbers_are_survived(lab: Lab, bench) -> None:  # type: ignore[no-untyped-def]
+    for node in ("tokyo", "NRT"):
+        lab.attach(node)
+    client = lab.client()
+    for fields in (
+        {"one_way_s": 1e300},
+        {"rate_bps": 5e-324},
+        {"rate_bps": 1e-300},
+        {"jitter_s": 1e300},
+    ):
+        client.ask(op="reset", pairs=None)
+        assert client.ask(op="set", changes=[{"from": "tokyo", "to": "NRT", "set": fields}])["ok"]
+        for _ in range(3):
+            lab.devices["tokyo"].send(bench.udp("tokyo", "NRT"))
+            lab.turn()
+        assert client.ask(op="links", pairs=None)["ok"]
+        assert client.ask(op="rtts", pairs=[["tokyo", "NRT"]])["ok"]
