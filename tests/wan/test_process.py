@@ -428,9 +428,33 @@ def test_the_socket_is_removed_and_a_stale_one_replaced(plan: Plan, tmp_path: Pa
     assert not path.exists()
 
 
-OPERATIONS = "attach announce status links rtts set reset vanish partition pin catchment".split()
-FIELDS = "node up pairs changes on groups visitor pop address".split()
-KEYS = "from to access both set rtt_s loss rate_bps one_way_s burst mtu".split()
+OPERATIONS = [
+    "attach",
+    "announce",
+    "status",
+    "links",
+    "rtts",
+    "set",
+    "reset",
+    "vanish",
+    "partition",
+    "pin",
+    "catchment",
+]
+FIELDS = ["node", "up", "pairs", "changes", "on", "groups", "visitor", "pop", "address"]
+KEYS = [
+    "from",
+    "to",
+    "access",
+    "both",
+    "set",
+    "rtt_s",
+    "loss",
+    "rate_bps",
+    "one_way_s",
+    "burst",
+    "mtu",
+]
 JSON = st.recursive(
     st.none()
     | st.booleans()
