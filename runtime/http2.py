@@ -307,8 +307,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._closing = True
         self._engine.terminate(code)
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        self._hang_up()
 
     def abort(self) -> None:
         """Hang up without a word."""
@@ -546,7 +545,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._flush_due = False
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         engine = self._engine
         try:
@@ -560,7 +559,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._fail(error)
             return
         if self._closing and not self._paused:
-            transport.close()
+            self._hang_up()
             return
         if self._parting and not self._paused:
             self._part()
@@ -720,7 +719,12 @@ class Http2Connection(asyncio.BufferedProtocol):
                 data = self._engine.data_to_send(_FLUSH)
                 if data:
                     transport.write(data)
-            transport.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close once: asyncio's TLS transport takes a second close for an abort, and then breaks on a write."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
 
 
 def _tell_lost(stream: Http2Stream, code: int) -> None:
