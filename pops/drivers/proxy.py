@@ -98,7 +98,8 @@ class Proxy:
         self.exchanges: dict[_Exchange, None] = {}
         self._country_of = country_of
         self._visitors: dict[tuple[str, bool, str], Visitor] = {}
-        self._tick = min(1.0, timeouts.response_head / 4, timeouts.idle / 4)
+        # Fine enough that an inner hop's patience ends before an outer one's.
+        self._tick = min(1.0, timeouts.response_head / 40, timeouts.idle / 40)
         self._sweeper: asyncio.TimerHandle | None = None
 
     def on_visitor(self, stream: Stream) -> _IngressExchange:

@@ -223,15 +223,25 @@ async def hello(request: Exchange) -> None:
 class Connector:
     """One connection of a played connector."""
 
-    def __init__(self, origin: Origin, *, index: int = 0, client: uuid.UUID | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        index: int = 0,
+        client: uuid.UUID | None = None,
+        secret: bytes = SECRET,
+        account: str = "acc",
+        replace: bool = False,
+        registers: bool = True,
+    ) -> None:
         self.origin = origin
         self.index = index
         self.client = client or uuid.uuid4()
-        self.secret = SECRET
+        self.secret = secret
         self.tunnel = TUNNEL
-        self.account = "acc"
-        self.replace = False
-        self.registers = True
+        self.account = account
+        self.replace = replace
+        self.registers = registers
         self.events: list[object] = []
         self.closed = asyncio.Event()
         self.requests: list[Exchange] = []
@@ -469,6 +479,11 @@ class Edge:
             await task
         pop.abort()
 
+    def stop(self, name: str) -> asyncio.Task[None]:
+        """Ask it to stop; the task ends when it has."""
+        self._stops[name].set()
+        return self._tasks[name]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Turn the loop until something is so."""
         deadline = time.monotonic() + DEADLINE
@@ -539,3 +554,8 @@ def edge(pki: Pki) -> Callable[[Callable[[Edge], Coroutine[Any, Any, None]]], No
         asyncio.run(bounded())
 
     return run
+
+
+@pytest.fixture
+def exchange() -> type[Exchange]:
+    return Exchange
