@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+LOCK   := --universal --generate-hashes --no-header --no-annotate --quiet
 
 .PHONY: help up test check bench lock clean
 
@@ -10,7 +11,7 @@ help:
 	@echo "make test    set up and pass all tests"
 	@echo "make check   ruff, mypy --strict, import rules"
 	@echo "make bench   every figure the project claims, measured here"
-	@echo "make lock    refresh requirements.lock from pyproject.toml"
+	@echo "make lock    refresh the lock files from pyproject.toml: for development, and what the image holds"
 
 # The stamp depends on the lock file alone: a code change needs no new set-up.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -36,7 +37,8 @@ bench: $(VENV)/.ready
 
 lock: $(VENV)/.ready
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --constraints requirements.lock $(LOCK) -o requirements-runtime.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
