@@ -22,6 +22,7 @@ from wan.agent.spawn import spawn
 
 _LINE_LIMIT = 65536
 _RECEIVE_BYTES = 65536
+_SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 class _Closable(Protocol):
@@ -210,6 +211,9 @@ class AgentDriver:
                 asker.watching = True
                 self._say(asker, {"ok": True, **self._core.snapshot().as_json()})
                 continue
+            if message.get("op") == "socket":
+                self._give_socket(asker, message)
+                continue
             answer, effects = self._core.request(message, time.monotonic())
             self._carry_out(effects)
             self._say(asker, answer)
@@ -277,6 +281,21 @@ class AgentDriver:
         # Who does not read its answers is let go: an agent waits for nobody.
         if sent < len(line):
             self._forget(asker)
+
+    def _give_socket(self, asker: _Asker, message: dict[str, Any]) -> None:
+        """A fresh socket of this node's network, for somebody outside to use: it stays of this network wherever
+        it is taken. Nothing here waits for what becomes of it."""
+        kind = message.get("type")
+        if kind not in _SOCKET_KINDS:
+            known = ", ".join(_SOCKET_KINDS)
+            self._say(asker, {"ok": False, "error": f"type {kind!r} is none of {known}"})
+            return
+        family = socket.AF_INET6 if message.get("family") == 6 else socket.AF_INET
+        try:
+            with socket.socket(family, _SOCKET_KINDS[str(kind)]) as given:
+                socket.send_fds(asker.socket, [b'{"ok": true}\n'], [given.fileno()])
+        except OSError as error:
+            self._say(asker, {"ok": False, "error": f"no socket: {error.strerror}"})
 
     def _forget(self, asker: _Asker) -> None:
         if self._askers.pop(asker.socket.fileno(), None) is not None:
