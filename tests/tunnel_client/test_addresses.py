@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tunnel_client.core.addresses import FALLBACK_S, Address, AddressBook, Family
+from tunnel_client.core.addresses import FALLBACK_S, REGION_DEAD_S, Address, AddressBook, Family
 
 ONE = [(f"198.18.1.{i}", 7844) for i in range(1, 11)]
 TWO = [(f"198.18.2.{i}", 7844) for i in range(1, 11)]
@@ -44,6 +44,35 @@ def test_moving_on_goes_where_more_is_free() -> None:
     moved = book.move_on(0.0, 0)
     assert moved is not None
     assert moved.region == held.region
+
+
+def test_a_region_that_may_live_keeps_its_connections() -> None:
+    book = AddressBook([ONE, TWO], random.Random(2))
+    homes = [taken(book, user).region for user in range(4)]
+    assert sorted(homes) == [1, 1, 2, 2]
+    now = 100.0
+    while now < 100.0 + REGION_DEAD_S:
+        book.failed(now, 0)
+        moved = book.move_on(now, 0)
+        assert moved is not None
+        assert moved.region == homes[0]
+        now += 1.0
+    book.failed(now, 0)
+    moved = book.move_on(now, 0)
+    assert moved is not None
+    assert moved.region != homes[0], "nothing got through for so long: the region is given up"
+
+
+def test_one_dial_that_gets_through_shows_that_a_region_lives() -> None:
+    book = AddressBook([ONE, TWO], random.Random(2))
+    homes = [taken(book, user).region for user in range(4)]
+    other = homes.index(homes[0], 1)
+    book.failed(0.0, 0)
+    book.succeeded(other)
+    book.failed(REGION_DEAD_S, 0)
+    moved = book.move_on(REGION_DEAD_S + 1, 0)
+    assert moved is not None
+    assert moved.region == homes[0]
 
 
 def test_no_more_users_than_addresses() -> None:

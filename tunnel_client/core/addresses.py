@@ -5,6 +5,10 @@ prefix. A new connection goes to the region with more free addresses, so four co
 and two, which is two PoPs. An address serves one connection at a time. A reconnecting connection
 keeps its address, for anycast already leads it to another PoP if its own is gone; it moves on only
 when it could not get through, or was told that it is a duplicate.
+
+It moves on within its region as long as that may live. cloudflared takes any free address, and so may
+end with three connections in one region, because a dial failed while anycast was still converging; we
+want two and two. A region is given up when nothing got through to it for REGION_DEAD_S.
 """
 
 from __future__ import annotations
@@ -43,6 +47,10 @@ class Family(Enum):
 # How long a region is used by its other address family after the first one proved unreachable.
 FALLBACK_S = 600.0
 
+# How long dials to a region may fail before its connections go to the other one. Routes on the real Internet
+# take seconds to a minute to converge; in between, a region whose nearest PoP died looks dead and is not.
+REGION_DEAD_S = 20.0
+
 
 class _Region:
     """One region's addresses in two families, of which one is in use."""
@@ -58,6 +66,10 @@ class _Region:
         else:
             self._primary = [a for a in addresses if str(a.family) == family.value]
         self._fallback_until: float | None = None
+        self.failing_since: float | None = None
+
+    def may_live(self, now: float) -> bool:
+        return self.failing_since is None or now - self.failing_since < REGION_DEAD_S
 
     def in_use(self, now: float) -> list[Address]:
         if self._fallback_until is not None and now < self._fallback_until:
@@ -101,8 +113,26 @@ class AddressBook:
     def move_on(self, now: float, user: int) -> Address | None:
         """Another address than the one in use; the same one again when there is no other."""
         held = self._held.pop(user, None)
+        if held is not None:
+            home = self._regions[held.region - 1]
+            if home.may_live(now):
+                other = self._take(now, user, avoid=held, regions=[home])
+                if other is not None:
+                    return other
         other = self._take(now, user, avoid=held)
         return other if other is not None else self._take(now, user, avoid=None)
+
+    def failed(self, now: float, user: int) -> None:
+        """A dial to the user's address did not get through."""
+        held = self._held.get(user)
+        if held is not None and self._regions[held.region - 1].failing_since is None:
+            self._regions[held.region - 1].failing_since = now
+
+    def succeeded(self, user: int) -> None:
+        """A dial to the user's address got through: its region lives."""
+        held = self._held.get(user)
+        if held is not None:
+            self._regions[held.region - 1].failing_since = None
 
     def release(self, user: int) -> None:
         self._held.pop(user, None)
@@ -117,11 +147,18 @@ class AddressBook:
         """After a later look-up: `users` keep the addresses they have in the `older` book."""
         self._held = {user: older._held[user] for user in users if user in older._held}
 
-    def _take(self, now: float, user: int, *, avoid: Address | None) -> Address | None:
+    def _take(
+        self,
+        now: float,
+        user: int,
+        *,
+        avoid: Address | None,
+        regions: Sequence[_Region] | None = None,
+    ) -> Address | None:
         taken = set(self._held.values())
         free = [
             [a for a in region.in_use(now) if a not in taken and a != avoid]
-            for region in self._regions
+            for region in (self._regions if regions is None else regions)
         ]
         most = max((len(addresses) for addresses in free), default=0)
         if most == 0:

@@ -159,6 +159,8 @@ class Supervisor:
         connection = self._current(index, attempt, State.DIALLING)
         if connection is None:
             return [do.HangUp(index, attempt)]
+        assert self._book is not None
+        self._book.succeeded(index)
         connection.move(Input.DIALLED)
         connection.failed_dials = 0
         connection.since = now
@@ -174,6 +176,7 @@ class Supervisor:
         if connection is None:
             return []
         assert self._book is not None
+        self._book.failed(now, index)
         if unreachable:
             self._book.unreachable(now, index)
         connection.move_on = True
