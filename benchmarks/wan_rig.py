@@ -72,7 +72,8 @@ class Rig:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(ready_path)
             ready.settimeout(_START_S)
-            root = Path(__file__).resolve().parents[1]
+            root = str(Path(__file__).resolve().parents[1])
+            paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
             self._wan = subprocess.Popen(
                 [
                     sys.executable,
@@ -83,7 +84,7 @@ class Rig:
                     "--socket",
                     self._path,
                 ],
-                env={**os.environ, "NOTIFY_SOCKET": ready_path, "PYTHONPATH": str(root)},
+                env={**os.environ, "NOTIFY_SOCKET": ready_path, "PYTHONPATH": paths},
             )
             ready.recv(100)
         self._connections: dict[str, socket.socket] = {}

@@ -70,7 +70,8 @@ class World:
         self._run = run
         self.socket = str(run / "wan.sock")
         (run / "world.json").write_bytes(self.plan.to_json())
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self.start_wan()
 
@@ -85,7 +86,11 @@ class World:
                 [sys.executable, "-m", "wan", "--socket", self.socket, *self._files()],
                 env={**self._environment, "NOTIFY_SOCKET": path},
             )
-            assert ready.recv(100) == b"READY=1"
+            try:
+                assert ready.recv(100) == b"READY=1"
+            except TimeoutError:
+                self.close()
+                raise
 
     def _files(self) -> list[str]:
         return [
