@@ -4,6 +4,7 @@
     PoPs and visitors    all at once
     sites                when every PoP serves, so that no connector meets a closed port and backs off
     connections          until every connector has as many as the world wants
+    gateway              starts beside the sites, and listens
 
 All or nothing: whatever ends or does not come in time fails the whole.
 """
@@ -22,6 +23,7 @@ from lab.supervisor_nodes import NodeHandle, tail
 if TYPE_CHECKING:
     from lab.supervisor import Supervisor
 
+_BAD_INPUT = 2
 _ABORTED = 4
 _MACHINE_CANNOT = 5
 _PATIENCE_S = 60.0
@@ -64,6 +66,9 @@ async def _bring_up(lab: Supervisor, waiting_for: list[str]) -> None:
     first = [one for one in handles if one.node.kind != "site"]
     sites = [one for one in handles if one.node.kind == "site"]
     for group, what in ((first, "PoPs and visitors"), (sites, "sites")):
+        if group is sites:
+            # Its imports pass the time in which connectors wait for the other end of the world.
+            lab.gateway.start()
         for handle in group:
             lab.zygote.fork(handle.name)
         now(f"starting {len(group)} {what}")
@@ -77,6 +82,10 @@ async def _bring_up(lab: Supervisor, waiting_for: list[str]) -> None:
                 connectors.create_task(connected, name=f"{site} {name}")
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+    now("waiting for the gateway")
+    await lab.changes.until(lambda: lab.gateway.ready or lab.gateway.trouble is not None)
+    if (why := lab.gateway.trouble) is not None:
+        raise BringUpError(why, _BAD_INPUT, lab.gateway.log)
 
 
 async def _until_ready(lab: Supervisor, group: list[NodeHandle]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,13 @@ class Launch:
     def pid(self) -> int:
         return self._process.pid
 
-    def go(self, plan: Plan, *, detach: bool) -> None:
+    def go(self, plan: Plan, *, detach: bool, gateway: Mapping[str, Any] | None = None) -> None:
         self.run.check_lengths(list(plan.nodes))
         self.run.world.write_bytes(plan.to_json())
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"go": True, "detach": detach}).encode() + b"\n")
+            orders = {"go": True, "detach": detach, "gateway": dict(gateway or {})}
+            self._process.stdin.write(json.dumps(orders).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             # It ended before it was told anything, and said why on its stdout.
@@ -118,9 +119,12 @@ def up(
     name: str | None,
     *,
     detach: bool,
+    gateway: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Launch:
     """Bring a world up, all or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt.
+
+    `gateway` holds fields of lab.gateway.ports.Wanted.
 
     Without a name the lab has that of its world, which is known only when the file has been read: the
     supervisor is then started a little later.
@@ -136,7 +140,7 @@ def up(
             launch.end()
             raise
     try:
-        launch.go(plan, detach=detach)
+        launch.go(plan, detach=detach, gateway=gateway)
         for message in launch.progress():
             if "say" in message:
                 progress(message["say"])

@@ -33,6 +33,8 @@ from typing import Any
 from lab import configs, isolation, jsonlines, pki, supervisor_control
 from lab.bringup import BringUpError, bring_up
 from lab.children import WanProcess, Zygote, start_zygote
+from lab.gateway.child import GatewayProcess
+from lab.gateway.ports import Wanted
 from lab.jsonlines import Message, RefusedError, UnreachableError
 from lab.rundir import RUN_VARIABLE, RunDir
 from lab.supervisor_links import LinkFollower
@@ -86,6 +88,8 @@ class Supervisor:
         self.follower = LinkFollower(
             self.plan, self.run, self._ready_pops, self._node_action, self.record
         )
+        wanted = Wanted(**orders.get("gateway", {}))
+        self.gateway = GatewayProcess(self.run, wanted, self.changes.notify, self.record)
         self.nodes = handles(self.plan.nodes, self.run, self.changes, self._node_is_ready)
         server = await supervisor_control.serve(
             self.run.lab_socket, {"status": self._status, "node": self._node, "down": self._down}
@@ -93,6 +97,7 @@ class Supervisor:
         bringing = asyncio.create_task(self._bring_up(), name="bring up")
         await self._leaving.wait()
         self.phase = "stopping"
+        self.gateway.stop()
         bringing.cancel()
         server.close()
 
@@ -235,6 +240,7 @@ class Supervisor:
                 "ready": self.wan_ready,
                 "starts": self.wan.starts,
             },
+            "gateway": {"pid": self.gateway.pid, "ready": self.gateway.ready},
             "summary": summary(self.nodes),
             "nodes": [handle.as_json() for handle in self.nodes.values()],
         }

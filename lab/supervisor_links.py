@@ -45,6 +45,7 @@ class LinkFollower:
         self._partition: list[list[str]] | None = None
         self._pushing: asyncio.Task[None] | None = None
         self._push_again = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._subscribed: asyncio.Task[None] | None = None
 
     def links(self) -> list[Link]:
@@ -133,7 +134,9 @@ class LinkFollower:
         if pop is not None:
             # config.json is as the world file has it; a PoP that starts later must learn what changed since.
             if self._changed:
-                asyncio.create_task(self._put(pop, self._body()), name=f"links to {pop}")  # noqa: RUF006
+                task = asyncio.create_task(self._put(pop, self._body()), name=f"links to {pop}")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             return
         if self._pushing is not None and not self._pushing.done():
             self._push_again = True

@@ -36,6 +36,7 @@ from wan.attach import interface
 PRELOAD = ("uvloop", "pops.__main__", "tunnel_client.__main__", "lab.origin")
 
 _MESSAGE_BYTES = 65536
+_MACHINE_CANNOT = 5
 
 
 def preload() -> None:
@@ -105,11 +106,15 @@ class Zygote:
         os.dup2(log, 2)
         os.close(log)
         settings = config.load(self._run.node(node) / "agent.json")
-        isolation.become_node(self._run.etc, node)
-        linux.die_with_parent(parent)
-        linux.set_name(f"{node} agent")
-        isolation.environment(self._run.etc, node, os.environ)
-        device, refused = tun.set_up(interface(settings))
+        try:
+            isolation.become_node(self._run.etc, node)
+            linux.die_with_parent(parent)
+            linux.set_name(f"{node} agent")
+            isolation.environment(self._run.etc, node, os.environ)
+            device, refused = tun.set_up(interface(settings))
+        except OSError as error:
+            print(f"{node}: {error}", file=sys.stderr)  # noqa: T201
+            return _MACHINE_CANNOT
         for problem in refused:
             print(f"{node}: {problem}", file=sys.stderr, flush=True)  # noqa: T201
         return AgentDriver(settings, device, listening=lambda: self._listening(node)).run()

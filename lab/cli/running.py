@@ -17,6 +17,7 @@ from lab import launch
 from lab.cli import tracing
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
 from lab.driver import DEFAULT_NAME, Lab, LabError
+from lab.gateway import ports
 from lab.rundir import RunDir, labs
 
 DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
@@ -71,6 +72,17 @@ def up(
             metavar="VISITOR", help="Send a first request from this visitor and show its journey."
         ),
     ] = None,
+    web_port: Annotated[
+        str, typer.Option(help="Port of the web page: a number, auto, off.", metavar="PORT")
+    ] = "auto",
+    socks_port: Annotated[
+        str,
+        typer.Option(help="Port of the proxy into the world: a number, auto, off.", metavar="PORT"),
+    ] = "auto",
+    city: Annotated[
+        str | None,
+        typer.Option(help="Visitor that a proxy user is who names none.", metavar="VISITOR"),
+    ] = None,
 ) -> None:
     """Bring a world up and stay until Ctrl-C.
 
@@ -82,16 +94,30 @@ def up(
         signal.signal(number, _interrupt)
     progress = _Progress()
     try:
-        running = launch.up(file or DEFAULT_WORLD, name, detach=detach, progress=progress)
+        gateway = {
+            "web": ports.check("--web-port", web_port),
+            "socks": ports.check("--socks-port", socks_port),
+            "city": city,
+        }
+    except ports.PortError as error:
+        raise LabError(str(error)) from None
+    try:
+        running = launch.up(
+            file or DEFAULT_WORLD, name, detach=detach, gateway=gateway, progress=progress
+        )
     except launch.UpError as error:
         progress.done(f"failed: {error.why}")
         for line in error.log:
             say(f"    {line}")
+        if error.code == Code.MACHINE_CANNOT:
+            say("`popnet doctor` says what this machine lacks, and how to mend it.")
         raise typer.Exit(error.code) from None
     failed = None
     try:
         lab = Lab(running.run)
-        progress.done(_headline(lab.status(), connections(lab)))
+        where = ports.read(lab.dir.path)
+        progress.done(_headline(lab.status(), connections(lab), where))
+        _say_doors(where)
         if first_request is not None:
             _first_request(lab, lab.visitor(first_request))
         if not detach:
@@ -187,7 +213,21 @@ def connections(lab: Lab) -> list[dict[str, Any]]:
     return connectors(lab)
 
 
-def _headline(status: dict[str, Any], connectors: list[dict[str, Any]]) -> str:
+def _say_doors(where: ports.Where | None) -> None:
+    """How to come in from this machine."""
+    if where is None:
+        return
+    for note in where.notes:
+        say(f"note: {note}")
+    if where.page is not None:
+        say(f"page   {where.page}")
+    if where.socks is not None:
+        say(f"proxy  {where.proxy()}  (user = city; SOCKS5 and HTTP)")
+
+
+def _headline(
+    status: dict[str, Any], connectors: list[dict[str, Any]], where: ports.Where | None
+) -> str:
     pops = status["summary"].get("pop", {"ready": 0, "all": 0})
     parts = [status["name"], status["phase"], f"{pops['ready']}/{pops['all']} PoPs"]
     if connectors:
@@ -197,8 +237,10 @@ def _headline(status: dict[str, Any], connectors: list[dict[str, Any]]) -> str:
         for one in connectors:
             for pop in one["pops"]:
                 places[pop] = places.get(pop, 0) + 1
-        where = ", ".join(f"{pop} {count}" for pop, count in places.items())
-        parts.append(f"{up_now}/{wanted} tunnel connections" + (f" ({where})" if where else ""))
+        spread = ", ".join(f"{pop} {count}" for pop, count in places.items())
+        parts.append(f"{up_now}/{wanted} tunnel connections" + (f" ({spread})" if spread else ""))
+    if where is not None and where.page is not None:
+        parts.append(where.page)
     return "  ".join(parts)
 
 
@@ -212,10 +254,17 @@ def status(
     lab = Lab.open(name)
     state = lab.status()
     found = connections(lab)
+    where = ports.read(lab.dir.path)
     if output is Format.json:
-        put_json({**{k: v for k, v in state.items() if k != "ok"}, "connectors": found})
+        doors = {"page": None, "proxy": None, **state.get("gateway", {})}
+        if where is not None:
+            doors |= {"page": where.page, "proxy": where.proxy(), "notes": where.notes}
+        kept = {key: value for key, value in state.items() if key != "ok"}
+        put_json({**kept, "gateway": doors, "connectors": found})
         return
-    put(_headline(state, found))
+    put(_headline(state, found, where))
+    if where is not None and where.socks is not None:
+        put(f"proxy {where.proxy()}")
     rows = [_row(node) for node in state["nodes"] if nodes or not node["ready"]]
     if rows:
         put_table(("NODE", "KIND", "ADDRESS", "ATTACHED", "PROGRAMS"), rows)

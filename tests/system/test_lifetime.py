@@ -149,3 +149,46 @@ def _alive(pid: int) -> bool:
 
 def _parent(pid: int) -> int:
     return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_the_timeline_reaches_nodes_and_links(popnet: Popnet, base: Path) -> None:
+    world = base.with_name("timeline.yaml")
+    world.write_text(
+        SMALL_WORLD
+        + """
+timeline:
+  - {at: 100ms, for: 300ms, kill: IAD}
+  - {at: 200ms, for: 200ms, pause: dublin}
+  - {at: 100ms, set: {from: LHR, to: FRA, rtt_ms: 60}}
+"""
+    )
+    popnet("up", str(world), "-n", "t", "--detach")
+    lab = Lab(popnet.run_dir("t"))
+    wanted = {
+        ("IAD", "node_kill"),
+        ("IAD", "program_exited"),
+        ("IAD", "node_start"),
+        ("IAD", "announced"),
+        ("dublin", "node_pause"),
+        ("dublin", "node_resume"),
+    }
+    until(
+        lambda: wanted <= {(event["node"], event["event"]) for event in lab.events()},
+        "all that the timeline says",
+    )
+    (link,) = lab.wan("links", pairs=[["FRA", "LHR"]])["links"]
+    assert link["current"]["one_way_s"] == 0.03
+    popnet("down", "-n", "t")
+    popnet.assert_nothing_left("t")
+
+
+def test_a_node_can_be_started_after_the_zygote_died(popnet: Popnet, world: Path) -> None:
+    popnet("up", str(world), "-n", "z", "--detach")
+    lab = Lab(popnet.run_dir("z"))
+    os.kill(_parent(lab.node_pid("london")), signal.SIGKILL)
+    until(lambda: all(node["pid"] is None for node in lab.status()["nodes"]), "all nodes are lost")
+    for node in ("LHR", "london"):
+        popnet("start", node, "-n", "z")
+    assert "1 received" in popnet("exec", "-n", "z", "london", "--", "ping", "-c1", "-W2", "LHR")
+    popnet("down", "-n", "z")
+    popnet.assert_nothing_left("z")

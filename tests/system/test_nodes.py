@@ -73,7 +73,7 @@ def test_programs_of_nodes_have_no_capability(lab: Lab) -> None:
         for program in node["programs"]:
             with open(f"/proc/{program['pid']}/status") as file:
                 lines = dict(line.rstrip("\n").split(":\t", 1) for line in file)
-            for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            for key in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
                 assert int(lines[key], 16) == 0, (node["name"], program["name"], key)
             assert lines["NoNewPrivs"] == "1"
 

@@ -16,9 +16,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """One program of a node.
 
     `entry` ("package.module:function") is called as a console script would be, with `arguments` in sys.argv, in a
-    fork of the agent, for the parent may have imported it already; without it `arguments` is executed. `reports_ready`: it sends READY=1 to
-    $NOTIFY_SOCKET when it can serve, else it counts as ready once started. `log` None: keeps the agent's own
-    standard streams and its terminal.
+    fork of the agent, for the parent may have imported it already; without it `arguments` is executed.
+    `reports_ready`: it sends READY=1 to $NOTIFY_SOCKET when it can serve, else it counts as ready once started.
+    `log` None: keeps the agent's own standard streams and its terminal.
     """
 
     name: str
