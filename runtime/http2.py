@@ -511,6 +511,8 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def goaway_received(self, last_stream_id: int, code: int, debug: bytes) -> None:
         self._draining = True
+        if code != ErrorCode.NO_ERROR and self.error is None:
+            self.error = Http2Error(code, f"said by the peer {debug[:200]!r}")
         if self.role is Role.CLIENT:
             # In order, and before the engine reports them: libnghttp2's order is that of a hash table.
             for stream_id in [i for i in self._streams if i > last_stream_id]:
@@ -572,7 +574,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             stream = self._clogged.get(stream_id)
             if stream is not None and self._engine.backlog(stream_id) < LOW_WATER:
                 del self._clogged[stream_id]
-                stream.user.drained()
+                if not stream._ended:
+                    stream.user.drained()
 
     def _part(self) -> None:
         """Reset the streams that wanted to leave politely and have nothing left to say."""
@@ -619,8 +622,8 @@ class Http2Connection(asyncio.BufferedProtocol):
                     stream.send_data(item, end=item_end)
                 else:
                     stream.send_trailers(item)
-            if early and stream._connection is not None:
-                # It may have been above the mark while it waited.
+            size = sum(len(item) for kind, item, _ in early if kind == "data")
+            if size > HIGH_WATER and stream._connection is not None:
                 self._clogged[stream.stream_id] = stream
                 self._moved.add(stream.stream_id)
         self._schedule_flush()
