@@ -4,16 +4,18 @@ The ingress PoP writes the whole way into the request (source routing): a relay 
 two PoPs that disagree about the best way cannot send a request in circles. A request between PoPs
 is the request as the connector will get it, plus one field:
 
-    popnet-route: 1;POSITION;HOPS-LEFT;NRT>IAD>LHR;TUNNEL;CONNECTION;RAY;VISITOR
+    popnet-route: 1;POSITION;HOPS-LEFT;NRT>IAD>LHR;TUNNEL;CONNECTION       (the last field)
 
 POSITION is the receiver's index in the path. Each PoP takes one from HOPS-LEFT as it passes the
-request on; a path that visits a PoP twice is refused wherever it turns up.
+request on; a path that visits a PoP twice is refused wherever it turns up. Ray and visitor stand in
+cf-ray and cf-connecting-ip, which the connector gets too: so the route is the same for all requests
+on one way, one byte on the wire (HPACK), and read once (the parser remembers).
 
-A response carries back, beside the origin's own fields,
+A response carries back, behind its status and before the origin's own fields,
 
     popnet-timing: origin=800,LHR=11345,IAD=90100      microseconds until the response head came,
                                                        nearest to the origin first
-    popnet-exit: CONNECTION                            the tunnel connection that was used
+    popnet-exit: CONNECTION                            the tunnel connection that was used, or
     popnet-fault: CODE;POP;DETAIL                      instead of an origin's response: who failed
 
 All of them stay inside the overlay: an ingress PoP lets none in from a visitor, none out to one.
@@ -25,6 +27,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from wire.errors import WireError
 
@@ -36,14 +39,17 @@ FAULT = b"popnet-fault"
 VERSION = 1
 LONGEST_PATH = 16
 MOST_HOPS = 255
+_LONGEST_ROUTE = 1280
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}"
 _route = re.compile(
     rf"1;(\d{{1,2}});(\d{{1,3}});({_NAME}(?:>{_NAME}){{1,{LONGEST_PATH - 1}}});"
-    rf"([0-9a-f\-]{{36}});([A-Za-z0-9.\-]{{1,64}});([0-9a-f]{{16}});([0-9a-fA-F:.]{{2,45}})",
+    rf"([0-9a-f\-]{{36}});([A-Za-z0-9.\-]{{1,64}})",
     re.ASCII,
 ).fullmatch
-_timing = re.compile(rf"({_NAME})=(\d{{1,12}})", re.ASCII).fullmatch
+_timing = re.compile(
+    rf"{_NAME}=\d{{1,12}}(?:,{_NAME}=\d{{1,12}}){{0,{LONGEST_PATH}}}", re.ASCII
+).fullmatch
 _fault = re.compile(rf"([a-z\-]{{1,32}});({_NAME});([\x20-\x7e]{{0,200}})", re.ASCII).fullmatch
 _is_exit = re.compile(rb"[A-Za-z0-9.\-]{1,64}").fullmatch
 _unprintable = re.compile(r"[^\x20-\x7e]")
@@ -66,8 +72,6 @@ class SourceRoute:
     hops_left: int
     tunnel: str  # UUID
     connection: str  # preferred tunnel connection at the egress PoP
-    ray: str  # 16 hex digits
-    visitor: str  # IP address
 
     @property
     def at_egress(self) -> bool:
@@ -80,7 +84,7 @@ class SourceRoute:
     def encode(self) -> bytes:
         return (
             f"1;{self.position};{self.hops_left};{'>'.join(self.path)};{self.tunnel};"
-            f"{self.connection};{self.ray};{self.visitor}"
+            f"{self.connection}"
         ).encode()
 
     def advance(self) -> SourceRoute:
@@ -93,17 +97,37 @@ class SourceRoute:
             self.hops_left - 1,
             self.tunnel,
             self.connection,
-            self.ray,
-            self.visitor,
         )
+
+
+@lru_cache(maxsize=4096)
+def encode_route(
+    path: tuple[str, ...], hops_left: int, tunnel: str, connection: str
+) -> tuple[bytes, bytes]:
+    """The field with which an ingress PoP sends a request to the first PoP behind it."""
+    return ROUTE, SourceRoute(path, 1, hops_left, tunnel, connection).encode()
+
+
+@lru_cache(maxsize=4096)
+def advance_route(route: SourceRoute) -> tuple[bytes, bytes]:
+    """The field with which a relay passes a request on. Raises LoopError with no hops left."""
+    return ROUTE, route.advance().encode()
 
 
 def parse_route(value: bytes, me: str) -> SourceRoute:
     """Read a `popnet-route` field at PoP `me`. Raises LoopError or OverlayError."""
+    # Only what has a sane size may take a place in the memory of `_parse_route`.
+    if len(value) > _LONGEST_ROUTE:
+        raise OverlayError(f"a route of {len(value)} bytes")
+    return _parse_route(value, me)
+
+
+@lru_cache(maxsize=4096)
+def _parse_route(value: bytes, me: str) -> SourceRoute:
     match = _route(value.decode("latin-1"))
     if match is None:
         raise OverlayError(f"malformed route {value[:80]!r}")
-    at, left, ways, tunnel, connection, ray, visitor = match.groups()
+    at, left, ways, tunnel, connection = match.groups()
     path = tuple(ways.split(">"))
     position, hops_left = int(at), int(left)
     if hops_left > MOST_HOPS:
@@ -112,7 +136,7 @@ def parse_route(value: bytes, me: str) -> SourceRoute:
         raise LoopError(f"path {ways} visits a PoP twice")
     if not 0 < position < len(path) or path[position] != me:
         raise OverlayError(f"position {position} of {ways} is not {me}")
-    return SourceRoute(path, position, hops_left, tunnel, connection, ray, visitor)
+    return SourceRoute(path, position, hops_left, tunnel, connection)
 
 
 Timings = tuple[tuple[str, float], ...]
@@ -136,15 +160,12 @@ def parse_timings(value: bytes) -> Timings:
     """Read a `popnet-timing` field. Raises OverlayError."""
     if not value:
         return ()
-    records = value.decode("latin-1").split(",")
-    if len(records) > LONGEST_PATH + 1:
-        raise OverlayError(f"{len(records)} timing records")
+    if _timing(value.decode("latin-1")) is None:
+        raise OverlayError(f"malformed timings {value[:80]!r}")
     timings = []
-    for record in records:
-        match = _timing(record)
-        if match is None:
-            raise OverlayError(f"malformed timing {record[:80]!r}")
-        timings.append((match[1], int(match[2]) / 1e6))
+    for record in value.decode().split(","):
+        who, _, micros = record.partition("=")
+        timings.append((who, int(micros) / 1e6))
     return tuple(timings)
 
 

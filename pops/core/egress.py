@@ -8,6 +8,7 @@ date) is ignored. The failures of the last leg become a `Fault` here, for whoeve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wire.errors import HeaderError
 from wire.headers import (
@@ -28,6 +29,8 @@ _OUTER = frozenset({b"content-type", b"date", RESPONSE_HEADERS, RESPONSE_META}) 
 _EDGE = frozenset({b"cf-ray"})
 _EDGE_PREFIXES = (*INTERNAL_PREFIXES, b"popnet-")
 _META_ORIGIN = b'{"src":"origin"}'
+# So that a few large headers do not fill the memory of what was parsed before.
+_REMEMBERED_BELOW = 2048
 
 
 @dataclass(slots=True)
@@ -61,10 +64,14 @@ def understand(headers: Headers, me: str, *, websocket: bool) -> Response | Faul
                 code = FaultCode.TIMEOUT if timeout else FaultCode.ORIGIN
                 return Fault(code, me, meta.popnet_reason or "the connector could not reach it")
         if serialised is not None:
-            fields = parse_serialized_headers(serialised)
+            fields = _visible(serialised)
         elif not status.startswith(b"5"):
             # Answered below the connector's own code, e.g. a 400 of its HTTP library.
-            fields = [field for field in headers if field[0][:1] != b":" and field[0] not in _OUTER]
+            fields = [
+                field
+                for field in headers
+                if field[0][:1] != b":" and field[0] not in _OUTER and _leaves(field[0])
+            ]
         else:
             return Fault(FaultCode.TUNNEL_PROTOCOL, me, f"status {status.decode('latin-1')}")
     except HeaderError as error:
@@ -74,11 +81,27 @@ def understand(headers: Headers, me: str, *, websocket: bool) -> Response | Faul
         and status in (b"200", b"101")
         and any(name == b"sec-websocket-accept" for name, _ in fields)
     )
-    kept = [
-        field
-        for field in fields
-        if field[0] not in HOP_BY_HOP
-        and field[0] not in _EDGE
-        and not field[0].startswith(_EDGE_PREFIXES)
-    ]
-    return Response(status, kept, origin_s, switching)
+    return Response(status, fields, origin_s, switching)
+
+
+def _visible(serialised: bytes) -> Headers:
+    """The fields that leave the edge, of a connector's serialised ones."""
+    if len(serialised) > _REMEMBERED_BELOW:
+        return [f for f in parse_serialized_headers(serialised) if _leaves(f[0])]
+    found = []
+    for pair in serialised.split(b";") if serialised else ():
+        field = _field(pair)
+        if field is not None:
+            found.append(field)
+    return found
+
+
+def _leaves(name: bytes) -> bool:
+    return name not in HOP_BY_HOP and name not in _EDGE and not name.startswith(_EDGE_PREFIXES)
+
+
+@lru_cache(maxsize=2048)
+def _field(pair: bytes) -> tuple[bytes, bytes] | None:
+    """One serialised field. Origins say the same things over and over: most are remembered."""
+    field = parse_serialized_headers(pair)[0]
+    return field if _leaves(field[0]) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pops.core import pages
 from pops.core.pages import Problem
@@ -63,6 +64,10 @@ _PASS = frozenset(
         b"user-agent",
     }
 )
+_USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_SCHEME = (b":scheme", b"https")
+_FIRST_PASS = (CDN_LOOP, LOOP_TOKEN)
+_IDENTITY = (b"accept-encoding", b"identity")
 _FORGED_PREFIXES = (b"cf-", b"x-forwarded-", b"popnet-", b"x-popnet-")
 # `cdn-loop` is set anew, the others are read out and have their own place.
 _TAKEN = frozenset({b"host", b"expect", b"upgrade", CDN_LOOP}) | HOP_BY_HOP
@@ -104,6 +109,7 @@ class Request:
     host: str
     tunnel: str  # UUID
     ray: str
+    ray_field: tuple[bytes, bytes]
     headers: Headers
     accept: bytes
     websocket: bool
@@ -134,7 +140,7 @@ class Ingress:
         body_limit: int,
         header_limit: int,
     ) -> None:
-        self._me = me.encode()
+        self._me = me
         self._hosts = dict(hosts)
         self._rng = rng
         self._body_limit = body_limit
@@ -186,43 +192,58 @@ class Ingress:
             elif name not in FORGEABLE and not name.startswith(_FORGED_PREFIXES):
                 out.append(field)
         host = _host_name(authority or host_field)
-        problem = self._problem(method, path, host, authority, host_field, loop, protocol, visitor)
-        if problem is not None:
-            return Refusal(problem, ray, accept)
+        # The usual request passes by one look at each thing that could be wrong.
+        if (
+            method not in _USUAL_METHODS
+            or path[:1] != b"/"
+            or host not in self._hosts
+            or (visitor.sni is not None and visitor.sni != host)
+            or host_field
+            or loop
+        ):
+            problem = self._problem(
+                method, path, host, authority, host_field, loop, protocol, visitor
+            )
+            if problem is not None:
+                return Refusal(problem, ray, accept)
         if sum([len(name) + len(value) for name, value in headers]) > self._header_limit:
             return Refusal(pages.headers_too_large(self._header_limit), ray, accept)
-        length = int(length_text) if length_text.isdigit() else None
-        if length is not None and length > self._body_limit:
+        length = None
+        if length_text.isdigit() and (length := int(length_text)) > self._body_limit:
             return Refusal(pages.body_too_large(self._body_limit), ray, accept)
-        websocket = protocol == b"websocket" or upgrade.lower() == b"websocket"
+        websocket = False
+        if protocol or upgrade:
+            websocket = protocol == b"websocket" or upgrade.lower() == b"websocket"
         if websocket:
             method = b"GET"
             out.append((UPGRADE, UPGRADE_WEBSOCKET))
-        head: Headers = [
-            (b":method", method),
-            (b":scheme", b"https"),
-            (b":authority", authority or host_field),
-            (b":path", path),
-            (CF_RAY, b"%s-%s" % (ray.encode(), self._me)),
-            (CDN_LOOP, b"%s, %s" % (loop, LOOP_TOKEN) if loop else LOOP_TOKEN),
-        ]
-        head += visitor.fields
-        head += out
         if not encoding:
             # Without it, a connector in Go asks the origin for gzip and unpacks it unseen.
-            head.append((b"accept-encoding", b"identity"))
+            out.append(_IDENTITY)
+        ray_field = (CF_RAY, f"{ray}-{self._me}".encode())
+        head: Headers = [
+            (b":method", method),
+            _SCHEME,
+            (b":authority", authority or host_field),
+            (b":path", path),
+            *visitor.fields,
+            (CDN_LOOP, b"%s, %s" % (loop, LOOP_TOKEN)) if loop else _FIRST_PASS,
+            *out,
+            ray_field,
+        ]
         return Request(
-            method=method,
-            host=host,
-            tunnel=self._hosts[host],
-            ray=ray,
-            headers=head,
-            accept=accept,
-            websocket=websocket,
-            offers_upgrade=bool(upgrade) and not websocket,
-            expects_continue=expects,
-            length=length,
-            safe=method in SAFE_METHODS,
+            method,
+            host,
+            self._hosts[host],
+            ray,
+            ray_field,
+            head,
+            accept,
+            websocket,
+            bool(upgrade) and not websocket,
+            expects,
+            length,
+            method in SAFE_METHODS,
         )
 
     def _problem(
@@ -260,6 +281,7 @@ class Ingress:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _host_name(authority: bytes) -> str:
     """Lower case, without port and final dot."""
     text = authority.decode("latin-1").lower()

@@ -17,13 +17,12 @@ def server_timing(path: tuple[str, ...], ingress_s: float | None, timings: Timin
     if ingress_s is None:
         return f'{path[0]};desc="ingress"'.encode()
     role = "ingress" if len(path) > 1 else "ingress+egress"
-    text = f'{path[0]};dur={ingress_s * 1e3:.3f};desc="{role}"'
     egress = path[-1]
+    text = f'{path[0]};dur={ingress_s * 1e3:.3f};desc="{role}"'
     for who, seconds in reversed(timings):
         if who == ORIGIN:
-            text += f", origin;dur={seconds * 1e3:.3f}"
-        elif who == egress:
-            text += f', {who};dur={seconds * 1e3:.3f};desc="egress"'
+            text = f"{text}, origin;dur={seconds * 1e3:.3f}"
         else:
-            text += f', {who};dur={seconds * 1e3:.3f};desc="relay"'
+            role = "egress" if who == egress else "relay"
+            text = f'{text}, {who};dur={seconds * 1e3:.3f};desc="{role}"'
     return text.encode()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from pops.config import Limits, Timeouts
@@ -38,9 +39,12 @@ from wire.overlay import (
     Fault,
     FaultCode,
     LoopError,
+    OverlayError,
     SourceRoute,
     Timings,
     add_timing,
+    advance_route,
+    encode_route,
     parse_exit,
     parse_fault,
     parse_route,
@@ -59,6 +63,15 @@ _UNCERTAIN = frozenset({FaultCode.OVERLAY, FaultCode.TUNNEL_LOST})
 _VISITORS_REMEMBERED = 4096
 # Inner hops give up a little earlier than outer ones, so that the one who knows most answers.
 _INNER_PATIENCE = 0.9
+
+
+@lru_cache(maxsize=1024)
+def _way_fields(path: tuple[str, ...], exit_name: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What a visitor is told of the way; the connection's index is the last part of its name."""
+    way = (PATH_FIELD, ">".join(path).encode())
+    if not exit_name:
+        return (way,)
+    return way, (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode())
 
 
 class World(Protocol):
@@ -241,7 +254,7 @@ class _Exchange:
 class _IngressExchange(_Exchange):
     """A visitor's request at the PoP where it entered."""
 
-    __slots__ = ("attempts", "path", "paths", "request", "timings", "visitor", "way")
+    __slots__ = ("attempts", "path", "paths", "request", "timings", "way")
 
     role = "ingress"
 
@@ -253,7 +266,6 @@ class _IngressExchange(_Exchange):
         if isinstance(request, Refusal):
             self.refuse(request.problem, request.ray, request.accept, ())
             return
-        self.visitor = visitor
         self.request: Request = request
         self.request_ended = end or (request.offers_upgrade and not request.length)
         self.websocket = request.websocket
@@ -296,16 +308,8 @@ class _IngressExchange(_Exchange):
             self.fault = Fault(FaultCode.OVERLAY, proxy.me, f"no connection to {pops[1]}")
             return False
         self.connection = None
-        route = SourceRoute(
-            pops,
-            1,
-            proxy.hop_limit,
-            request.tunnel,
-            path.connection,
-            request.ray,
-            self.visitor.address,
-        )
-        self.send_on(http2, [*request.headers, (ROUTE, route.encode())])
+        route = encode_route(pops, proxy.hop_limit, request.tunnel, path.connection)
+        self.send_on(http2, [*request.headers, route])
         return True
 
     def on_head(self, headers: Headers) -> Headers | None:
@@ -323,31 +327,24 @@ class _IngressExchange(_Exchange):
             return self.finish_head(
                 got.status, got.headers, elapsed, timings, self.connection.name, got.switching
             )
-        timing = leave = fault = b""
-        fields: Headers = []
-        switching = False
         try:
-            for field in headers:
-                name = field[0]
-                if name == TIMING:
-                    timing = field[1]
-                elif name == EXIT:
-                    leave = field[1]
-                elif name == FAULT:
-                    fault = field[1]
-                elif name != b":status":
-                    fields.append(field)
-                    if name == _ACCEPT_KEY:
-                        switching = self.websocket
-            exit_name = parse_exit(leave) if leave else ""
-            timings = self.timings = parse_timings(timing)
-            if fault:
-                self.failed(parse_fault(fault))
+            # Status, timing, exit or fault: always in this order, see wire/overlay.py.
+            if len(headers) < 3 or headers[1][0] != TIMING:
+                raise OverlayError("a response without timing")
+            timings = self.timings = parse_timings(headers[1][1])
+            name, value = headers[2]
+            if name == FAULT:
+                self.failed(parse_fault(value))
                 return None
+            if name != EXIT:
+                raise OverlayError("a response without exit")
+            exit_name = parse_exit(value)
         except WireError as error:
             self.failed(Fault(FaultCode.ROUTE, proxy.me, str(error)))
             return None
-        return self.finish_head(status, fields, elapsed, timings, exit_name, switching)
+        del headers[:3]
+        switching = self.websocket and any(field[0] == _ACCEPT_KEY for field in headers)
+        return self.finish_head(status, headers, elapsed, timings, exit_name, switching)
 
     def finish_head(
         self,
@@ -363,21 +360,14 @@ class _IngressExchange(_Exchange):
         proxy.stats.answered("ingress", status, elapsed)
         if switching:
             status = b"101"
-            fields = [
-                (b":status", status),
-                (b"connection", b"Upgrade"),
-                (b"upgrade", b"websocket"),
-                *fields,
-            ]
-        else:
-            fields.insert(0, (b":status", status))
-        fields += (
-            (b"cf-ray", f"{self.request.ray}-{proxy.me}".encode()),
+            fields.append((b"upgrade", b"websocket"))
+        return [
+            (b":status", status),
+            *fields,
+            self.request.ray_field,
             (b"server-timing", server_timing(self.path, elapsed, timings)),
-            (PATH_FIELD, ">".join(self.path).encode()),
-            (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),
-        )
-        return fields
+            *_way_fields(self.path, exit_name),
+        ]
 
     def failed(self, fault: Fault) -> None:
         """There will be no response from this way. `on_end` follows at once."""
@@ -433,7 +423,7 @@ class _IngressExchange(_Exchange):
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
             (b"server-timing", server_timing(way, elapsed, self.timings)),
-            (PATH_FIELD, ">".join(way).encode()),
+            *_way_fields(way, ""),
         )
         proxy.stats.answered("ingress", headers[0][1], elapsed or 0.0)
         proxy.stats.refused(problem.code)
@@ -451,14 +441,10 @@ class _TransitExchange(_Exchange):
         proxy = self.proxy
         self.request_ended = end
         self.patience *= _INNER_PATIENCE
-        value = b""
-        # It was put last; but nobody promised that it stays there.
-        if headers[-1][0] == ROUTE:
-            value = headers.pop()[1]
-        else:
-            value = next((field[1] for field in headers if field[0] == ROUTE), b"")
-            headers = [field for field in headers if field[0] != ROUTE]
         try:
+            name, value = headers.pop()
+            if name != ROUTE:
+                raise OverlayError("a request without a route")
             route = parse_route(value, proxy.me)
             before = route.path[route.position - 1]
             sender = self.left.peer.certificate_name
@@ -494,7 +480,7 @@ class _TransitExchange(_Exchange):
             detail = f"no connection to {route.next_hop}"
             self.fail(Fault(FaultCode.ROUTE, proxy.me, detail))
             return
-        headers.append((ROUTE, route.advance().encode()))
+        headers.append(advance_route(route))
         self.send_on(http2, headers)
 
     def on_head(self, headers: Headers) -> Headers | None:
@@ -506,13 +492,9 @@ class _TransitExchange(_Exchange):
         connection = self.connection
         if connection is None:
             proxy.stats.answered("relay", status, elapsed)
-            # The egress PoP puts it second; a relay that meets it elsewhere finds it all the same.
             if len(headers) > 1 and headers[1][0] == TIMING:
                 headers[1] = (TIMING, add_timing(headers[1][1], proxy.me, elapsed))
-                return headers
-            value = next((field[1] for field in headers if field[0] == TIMING), b"")
-            headers = [field for field in headers if field[0] != TIMING]
-            headers.insert(1, (TIMING, add_timing(value, proxy.me, elapsed)))
+            # Otherwise it is nonsense, and the ingress PoP says so.
             return headers
         got = egress.understand(headers, proxy.me, websocket=self.websocket)
         if isinstance(got, Fault):

@@ -14,7 +14,7 @@ from wire.overlay import FAULT, ROUTE, FaultCode, SourceRoute, parse_fault
 
 PAIR = [("A", "B", 0.01)]
 TUNNEL = "11111111-2222-4333-8444-555555555555"
-ROUTE_AB = SourceRoute(("A", "B"), 1, 7, TUNNEL, "c.0", "0123456789abcdef", "10.0.0.1")
+ROUTE_AB = SourceRoute(("A", "B"), 1, 7, TUNNEL, "c.0")
 
 
 class Rogue:
@@ -87,7 +87,7 @@ def test_a_route_over_a_neighbor_with_no_hops_left(edge: Any, exchange: Any) -> 
         await world.start("BC", [("B", "C", 0.01)])
         rogue = Rogue(world, exchange)
         await rogue.dial("A")
-        route = SourceRoute(("A", "B", "C"), 1, 0, TUNNEL, "c.0", "0123456789abcdef", "10.0.0.1")
+        route = SourceRoute(("A", "B", "C"), 1, 0, TUNNEL, "c.0")
         assert await rogue.fault(route.encode()) is FaultCode.LOOP
         rogue.http2.close()
 
