@@ -164,6 +164,7 @@ class _Parser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        value = value.rstrip(b" \t")  # llhttp strips only what leads
         self._head_size += len(name) + len(value) + 4
         if self._head_size > self._limits.max_head_size:
             raise self._refuse(431, "the header fields are too large")
@@ -340,9 +341,9 @@ class RequestParser(_Parser):
         if len(name) == 4 and self._in_head and name.lower() == b"host":
             if self._host is not None:
                 raise self._refuse(400, "there are two Host fields")
-            self._host = value
+            self._host = value.rstrip(b" \t")
         elif len(name) == 6 and self._in_head and name.lower() == b"expect":
-            if value.lower() != b"100-continue":
+            if value.strip().lower() != b"100-continue":
                 raise self._refuse(417, "only 100-continue can be expected")
             self._parsed.expects_continue = True
         else:
@@ -452,6 +453,8 @@ class ResponseParser(_Parser):
         """Take bytes. Raises `Http1Error`."""
         if self._raw:
             self._sink.body_received(data, False)
+            return
+        if not data:
             return
         if not self._expecting:
             self.reusable = False
