@@ -1,6 +1,6 @@
 """What an operator asks a PoP, as JSON over its admin socket.
 
-GET /ready /status /tunnels /routes /metrics      PUT /links      POST /drain
+GET /ready /status /tunnels /routes /requests?since=NUMBER /metrics      PUT /links      POST /drain
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Admin:
                 ("GET", "/status"): self.status,
                 ("GET", "/tunnels"): self.tunnels,
                 ("GET", "/routes"): self.routes,
+                ("GET", "/requests"): self.requests,
                 ("PUT", "/links"): self.put_links,
                 ("POST", "/drain"): self.drain,
             },
@@ -141,6 +142,13 @@ class Admin:
                 ],
             }
         )
+
+    def requests(self, request: AdminRequest) -> Answer:
+        """The last requests of visitors, oldest first; with ?since=NUMBER those after that one."""
+        pop = self._pop
+        since = request.query.removeprefix("since=")
+        number = int(since) if since.isascii() and since.isdigit() else 0
+        return _json(pop.proxy.recent.since(number, pop.clock()))
 
     def put_links(self, request: AdminRequest) -> Answer:
         try:

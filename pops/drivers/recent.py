@@ -6,17 +6,18 @@ One tuple and one append a request; it becomes JSON only when somebody asks.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pops.core.ingress import Request
 
 KEPT: Final = 256
-_LONGEST_PATH: Final = 256
+# What a visitor may choose is cut, so that the ring has a bound in bytes too.
+_LONGEST: Final = 256
 
-# number, when (the PoP's clock), ray, visitor's address, method, host, path, status, seconds until the response head or
-# None, PoPs on the way, connection, what went wrong
-_Entry = tuple[
-    int, float, str, str, bytes, str, bytes, bytes, float | None, Sequence[str], str, str
-]
+# when by the PoP's clock, seconds until the response head or None, visitor's address, ray, method, host, path, status,
+# PoPs on the way, name of the tunnel connection, what went wrong
+_Entry = tuple[float, float | None, str, str, bytes, str, bytes, bytes, tuple[str, ...], str, str]
 
 
 class RecentRequests:
@@ -27,66 +28,65 @@ class RecentRequests:
     def add(
         self,
         at: float,
-        ray: str,
-        visitor: str,
-        method: bytes,
-        host: str,
-        path: bytes,
-        status: bytes,
         elapsed: float | None,
-        pops: Sequence[str],
+        address: str,
+        request: Request,
+        status: bytes,
+        pops: tuple[str, ...],
         connection: str,
         problem: str = "",
     ) -> None:
         self._count += 1
-        # What a visitor may choose is cut: the ring's size has a bound in bytes too.
+        method, host, path = request.method, request.host, request.headers[3][1]
+        if len(path) > _LONGEST or len(method) > _LONGEST:
+            method, path = method[:_LONGEST], path[:_LONGEST]
         self._ring.append(
             (
-                self._count,
                 at,
-                ray,
-                visitor,
-                method[:16],
-                host[:256],
-                path[:_LONGEST_PATH],
-                status,
                 elapsed,
+                address,
+                request.ray,
+                method,
+                host,
+                path,
+                status,
                 pops,
                 connection,
                 problem,
             )
         )
 
+    def add_refused(
+        self, at: float, address: str, ray: str, status: bytes, pop: str, problem: str
+    ) -> None:
+        """One that was not understood: nothing that it says of itself is kept."""
+        self._count += 1
+        self._ring.append((at, None, address, ray, b"", "", b"", status, (pop,), "", problem))
+
     def since(self, number: int, now: float) -> list[dict[str, Any]]:
-        """Requests after that number, oldest first."""
+        """Requests after that number, oldest first. The first ever is number 1."""
+        first = self._count - len(self._ring) + 1
         return [
-            {
-                "number": count,
-                "age_s": round(now - at, 3),
-                "ray": ray,
-                "visitor": visitor,
-                "method": method.decode("latin-1"),
-                "host": host,
-                "path": path.decode("latin-1"),
-                "status": int(status),
-                "head_ms": None if elapsed is None else round(elapsed * 1e3, 3),
-                "pops": list(pops),
-                "connection": connection,
-                "problem": problem,
-            }
-            for (
-                count,
-                at,
-                ray,
-                visitor,
-                method,
-                host,
-                path,
-                status,
-                elapsed,
-                pops,
-                connection,
-                problem,
-            ) in self._ring
+            _shown(count, entry, now)
+            for count, entry in enumerate(self._ring, first)
             if count > number
         ]
+
+
+def _shown(number: int, entry: _Entry, now: float) -> dict[str, Any]:
+    at, elapsed, address, ray, method, host, path, status, pops, connection, problem = entry
+    return {
+        "number": number,
+        "age_s": round(now - at, 3),
+        "head_ms": None if elapsed is None else round(elapsed * 1e3, 3),
+        "visitor": address,
+        "ray": ray,
+        "method": method.decode("latin-1"),
+        "host": host,
+        "path": path.decode("latin-1"),
+        "status": int(status),
+        "pops": pops,
+        # Its name is the connector's id and the connection's index.
+        "connection": f"c{connection.rpartition('.')[2]}" if connection else None,
+        "problem": problem or None,
+    }

@@ -89,6 +89,12 @@ def test_the_admin_door(edge: Any, tmp_path: Path) -> None:
         assert (tunnel["tunnel"], tunnel["index"]) == ("app", 0)
         _, routes = await admin(door, "GET /routes")
         assert routes["tunnels"]["app"][0]["pops"] == ["B"]
+        _, (request,) = await admin(door, "GET /requests")
+        assert (request["number"], request["status"], request["pops"]) == (1, 200, ["B"])
+        assert (request["method"], request["path"], request["connection"]) == ("GET", "/", "c0")
+        await visitor.fetch(host="nowhere.example")
+        _, (refused,) = await admin(door, "GET /requests?since=1")
+        assert (refused["number"], refused["problem"]) == (2, "misdirected")
         _, metrics = await admin(door, "GET /metrics")
         assert 'popnet_pop_requests_total{role="ingress",status="200"} 1.0' in metrics
         assert 'popnet_pop_overlay_up{neighbor="A"} 1.0' in metrics
