@@ -25,10 +25,12 @@ from wan.packet import checksum
 _PAYLOAD = bytes(1400 - 28)
 _PORT = 4000
 _PAIRS = 10
-_ROUNDS = 5
+_ROUNDS = 7
 _PACKETS = 12_000
-_PER_S = 20_000
-_BURST = 10
+_PER_S, _BURST = 40_000, 20
+# Traffic so thin that every packet wakes the process twice: what an idle lab pays.
+_THIN_PACKETS = 2_000
+_THIN_PER_S = 2_000
 
 _DELAYS_MS = (5, 50, 150)
 _ECHOES = 100
@@ -70,20 +72,28 @@ class Traffic:
         self.rig.ask(op="reset", pairs=None)
         self.rig.ask(op="set", changes=changes)
 
-    def run(self, packets: int) -> tuple[float, float]:
-        """CPU microseconds per packet, and the share that arrived."""
-        before, arrived = self.rig.cpu_s(), 0
+    def run(self, packets: int, per_s: int = _PER_S, size: int = _BURST) -> tuple[float, float]:
+        """CPU microseconds per packet, and the share that arrived; sent in bursts of `size`.
+
+        Only packets that the WAN has read count: on a busy machine a device's queue may overflow before.
+        """
+        seen, before, arrived = self._packets(), self.rig.cpu_s(), 0
         begin = time.monotonic()
-        for burst in range(packets // _BURST):
+        for burst in range(packets // size):
             sender, receiver, to = self._ways[burst % _PAIRS]
-            for _ in range(_BURST):
+            for _ in range(size):
                 sender.sendto(_PAYLOAD, to)
             arrived += _drain(receiver)
-            while time.monotonic() < begin + burst * _BURST / _PER_S:
+            while time.monotonic() < begin + burst * size / per_s:
                 pass
         time.sleep(0.1)
         arrived += sum(_drain(receiver) for _, receiver, _ in self._ways)
-        return (self.rig.cpu_s() - before) / packets * 1e6, arrived / packets
+        spent = self.rig.cpu_s() - before
+        return spent / (self._packets() - seen) * 1e6, arrived / packets
+
+    def _packets(self) -> int:
+        count: int = self.rig.ask(op="status")["packets"]
+        return count
 
 
 def _drain(receiver: socket.socket) -> int:
@@ -97,7 +107,7 @@ def _drain(receiver: socket.socket) -> int:
 def _cpu() -> dict[str, float]:
     become_root()
     internet = {"defaults": {"rate_mbit": 1000}}
-    figures: dict[str, list[float]] = {"plain": [], "impaired": [], "20": [], "300": []}
+    figures: dict[str, list[float]] = {"plain": [], "impaired": [], "300": [], "thin": []}
     arrived = []
     with Rig(20, internet) as few_rig, Rig(300, internet) as many_rig:
         few, many = Traffic(few_rig, 20), Traffic(many_rig, 300)
@@ -110,11 +120,16 @@ def _cpu() -> dict[str, float]:
             figures["plain"].append(cost)
             arrived.append(share)
             figures["300"].append(many.run(_PACKETS)[0])
+            figures["thin"].append(few.run(_THIN_PACKETS, _THIN_PER_S, 1)[0])
             few.shape(_IMPAIRED)
             figures["impaired"].append(few.run(_PACKETS)[0])
         late = few_rig.ask(op="status")["lateness"]
-    medians = {name: statistics.median(values) for name, values in figures.items() if values}
-    return {**medians, "arrived": min(arrived), "late_p99_ms": late["p99_s"] * 1e3}
+    medians = {name: statistics.median(values) for name, values in figures.items()}
+    best = {f"{name} min": min(values) for name, values in figures.items()}
+    # Each pair of runs lies side by side in time, the machine's mood does not enter their ratio.
+    ratios = [many / few for many, few in zip(figures["300"], figures["plain"], strict=True)]
+    medians["ratio"] = statistics.median(ratios)
+    return {**medians, **best, "arrived": min(arrived), "late_p99_ms": late["p99_s"] * 1e3}
 
 
 @contextlib.contextmanager
@@ -228,12 +243,24 @@ def _quantiles(rtts: list[float], declared: float) -> dict[str, float]:
 def run() -> list[Row]:
     cpu = apart(_cpu)
     error = apart(_error)
+    load = f"{_PER_S} a second"
     arrived = f"{cpu['arrived'] * 100:.1f} % arrived"
+
+    def best(name: str) -> str:
+        return f"least of {_ROUNDS}: {cpu[f'{name} min']:.1f}"
+
     rows = [
-        Row("wan: CPU per packet, delay and rate", cpu["plain"], "us", 15, arrived),
-        Row("wan: CPU per packet, all impairments", cpu["impaired"], "us", 15),
-        Row("wan: 300 nodes over 20, CPU per packet", cpu["300"] / cpu["plain"], "ratio", 1.1),
-        Row("wan: lateness p99 under this load", cpu["late_p99_ms"], "ms"),
+        Row(
+            "wan: CPU per packet, delay and rate",
+            cpu["plain"],
+            "us",
+            15,
+            f"{load}, {best('plain')}",
+        ),
+        Row("wan: CPU per packet, all impairments", cpu["impaired"], "us", 15, best("impaired")),
+        Row("wan: 300 nodes over 20, CPU per packet", cpu["ratio"], "ratio", 1.1),
+        Row("wan: CPU per packet, thin", cpu["thin"], "us", None, f"{_THIN_PER_S} a second"),
+        Row("wan: lateness p99 of all this", cpu["late_p99_ms"], "ms", None, arrived),
         Row(
             "wan: veth pair, RTT p50", error["veth p50"], "ms", None, f"p99 {error['veth p99']:.3f}"
         ),

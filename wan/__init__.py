@@ -12,7 +12,8 @@
     ---- above: pure, no clock, no descriptor; below: a process
     carrier     the hot path: reads devices, writes what is due
     lateness    how late the emulator itself is
-    control     the control socket; operations: what can be asked; events: what is told; capture: pcap
+    control     the control socket; operations: what can be asked; views: what it shows
+    events      what is told, to the event file and to subscribers; capture: packets as pcap
     process     where they meet; `python -m wan`
     tun, attach, agent   the node's side: makes `wan0`, hands over its descriptor, runs the programs
 

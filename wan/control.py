@@ -41,7 +41,7 @@ class Connection:
         self._unread = 0
         self._descriptors: list[int] = []
         self.at_end: list[Callable[[], None]] = []
-        self.streaming = False
+        self.streaming = self._writing = False
         self.node: str | None = None
         self.left_out = 0
         self.open = True
@@ -97,7 +97,10 @@ class Connection:
         except OSError:
             self.close()
             return
-        self._carrier.watch(self._socket.fileno(), _WRITE if self._outbox else _READ, self._ready)
+        if self._writing != bool(self._outbox):
+            self._writing = not self._writing
+            events = _WRITE if self._writing else _READ
+            self._carrier.watch(self._socket.fileno(), events, self._ready)
 
     def _ready(self, event: int) -> None:
         if event & select.EPOLLOUT:

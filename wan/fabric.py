@@ -162,6 +162,10 @@ class Fabric:
         ):
             yield source, destination, self._links[source, destination]
 
+    def packets(self) -> int:
+        """How many have been judged, or refused, since the start."""
+        return sum(link.packets for link in self._links.values())
+
     def rtt(self, one: str, other: str) -> float:
         """There and back as it is now, access lines included; infinite when something is down."""
         ends = self.doors[one], self.doors[other]

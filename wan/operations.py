@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Callable
 
-from wan import capture, changes
+from wan import capture, changes, views
 from wan.carrier import Carrier
 from wan.changes import ChangeError, Wish
 from wan.control import Connection
 from wan.events import Events
 from wan.fabric import Door, Fabric
-from wan.link import Link
 from wan.packet import Packet
 from wan.router import Router
 from wan.timeline import NodeAction, Partitioning, Step, Timeline, Vanishing, Wishes
@@ -241,25 +240,13 @@ class Operations:
     # What there is to see
 
     def _status(self, _: Connection, __: Request) -> Answer:
-        doors = self._fabric.doors.values()
         late = self._running.lateness.snapshot()
         return {
             "ok": True,
             "started": self._started,
-            "nodes": [
-                {
-                    "node": door.name,
-                    "attached": door.attached,
-                    "announced": door.announced,
-                    "vanished": door.vanished,
-                    "address": door.node.address,
-                    "routed": self._fabric.catchment.is_routed(door.name),
-                    "drops": door.drops,
-                }
-                for door in doors
-            ],
+            "nodes": views.nodes(self._fabric),
             "lateness": late._asdict(),
-            "packets": sum(link.packets for _, _, link in self._fabric.links()),
+            "packets": self._fabric.packets(),
             "on_the_way": len(self._router.pending),
             "flows": len(self._fabric.flows),
             "timeline": self._timeline.started_at is not None,
@@ -276,13 +263,15 @@ class Operations:
             chosen = self._pairs(raw)
         return {
             "ok": True,
-            "links": [_row(a, b, changes.link_of(self._fabric, a, b), now) for a, b in chosen],
+            "links": [
+                views.link(a, b, changes.link_of(self._fabric, a, b), now) for a, b in chosen
+            ],
         }
 
     def _rtts(self, _: Connection, request: Request) -> Answer:
         """Round trips as the links are now, access lines included; null where something is down."""
         chosen = self._pairs(request.get("pairs"))
-        return {"ok": True, "rtts_s": [_finite(self._fabric.rtt(*pair)) for pair in chosen]}
+        return {"ok": True, "rtts_s": [views.finite(self._fabric.rtt(*pair)) for pair in chosen]}
 
     def _catchment(self, _: Connection, request: Request) -> Answer:
         catchment = self._fabric.catchment
@@ -291,21 +280,7 @@ class Operations:
             address = catchment.addresses[0]
         if not isinstance(address, str) or address not in catchment.addresses:
             raise ChangeError("address", address, changes.near(address, catchment.addresses))
-        rows = []
-        for name, door in self._fabric.doors.items():
-            if door.node.kind == "visitor":
-                lands = catchment.lands(name, address)
-                nearest = catchment.nearest(name, address)
-                rows.append(
-                    {
-                        "visitor": name,
-                        "lands": lands,
-                        "rtt_s": None if lands is None else _finite(self._fabric.rtt(name, lands)),
-                        "nearest": nearest,
-                        "nearest_rtt_s": _finite(self._fabric.plan.rtt(name, nearest)),
-                        "pinned": catchment.pins.get(name),
-                    }
-                )
+        rows = views.catchment(self._fabric, address)
         return {"ok": True, "address": address, "rows": rows}
 
     def _capture(self, connection: Connection, request: Request) -> Answer | None:
@@ -406,30 +381,8 @@ class Operations:
         return self._carrier
 
 
-def _row(source: str, destination: str, link: Link, now: float) -> dict[str, object]:
-    return {
-        "from": source,
-        "to": destination,
-        "declared": link.declared,
-        "current": link.spec,
-        "counters": {
-            "packets": link.packets,
-            "bytes": link.bytes,
-            "delivered": link.delivered,
-            "duplicates": link.duplicates,
-            "drops": link.drops,
-            "queue_bytes": link.queued_bytes(now),
-        },
-    }
-
-
 def _flag(request: Request, key: str) -> bool:
     value = request.get(key)
     if not isinstance(value, bool):
         raise ChangeError(key, value, "true or false")
     return value
-
-
-def _finite(seconds: float) -> float | None:
-    """JSON has no infinity."""
-    return seconds if math.isfinite(seconds) else None
