@@ -197,7 +197,11 @@ class Splice:
 
     def _finish(self, code: int | None) -> None:
         on_end, self.on_end = self.on_end, None
+        # Nothing of this object is reachable in a circle any more: the memory of a request goes with the request,
+        # and the garbage collector finds nothing to do.
+        self.on_head = None
         self.left.user = _DISCARD
+        self.right.user = _DISCARD
         if on_end is not None:
             on_end(self, code)
 
