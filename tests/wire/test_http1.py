@@ -183,6 +183,15 @@ def test_what_is_refused(data: bytes, status: int) -> None:
     assert not any(event[0] == "end" for event in events)
 
 
+@pytest.mark.parametrize(
+    ("start", "more"), [(b"0\r\nX: ", b"a"), (b"5;", b"e"), (b"0\r\n", b"A: b\r\n")]
+)
+def test_endless_trailers_and_extensions_are_refused(start: bytes, more: bytes) -> None:
+    begin = GET + b"Transfer-Encoding: chunked\r\n\r\n"
+    pieces = [begin, start, *[more * 500] * 100]
+    assert parse(*pieces, limits=Http1Limits(max_head_size=4096))[-1] == ("error", 431)
+
+
 def test_http10_needs_no_host_and_does_not_stay() -> None:
     sink = Sink()
     parser = RequestParser(sink, "http")
