@@ -78,6 +78,11 @@ class LinkFollower:
         await jsonlines.ask_on(streams, {"op": "subscribe"}, self._run.wan_socket)
         self._subscribed = asyncio.create_task(self._follow(*streams), name="wan events")
 
+    async def wan_is_gone(self) -> None:
+        """Returns when the wan process of the last `wan_is_ready` has ended."""
+        if self._subscribed is not None:
+            await self._subscribed
+
     def _to_repeat(self) -> list[Message]:
         messages: list[Message] = []
         if self._changed:

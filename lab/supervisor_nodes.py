@@ -98,13 +98,14 @@ class NodeHandle:
         self.changes.notify()
 
     def listening(self) -> None:
-        self._watch = asyncio.create_task(self._follow(), name=f"watch {self.name}")
+        self._watch = asyncio.create_task(self.follow(), name=f"watch {self.name}")
 
     def has_ended(self, how: str) -> None:
         self.pid, self.ended, self.state = None, how, None
         self.changes.notify()
 
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Keep `state` up to date for as long as the agent lives."""
         try:
             reader, writer = await jsonlines.connect(self.agent_socket)
         except UnreachableError:

@@ -5,11 +5,16 @@
 
 It makes no namespace itself: whoever starts it has done so (the lab by unshare, a container engine by its own
 means). In the second form it ends with its command and has its exit code.
+
+Only the attaching needs a right, CAP_NET_ADMIN: with --user (or POPNET_USER) the agent and its programs go on as
+that user.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--wan", help="control socket of the wan process")
     parser.add_argument("--directory", help="where agent.sock is made")
     parser.add_argument("--events", help="file that gets one JSON line per event")
+    parser.add_argument(
+        "--user",
+        default=os.environ.get("POPNET_USER"),
+        help="who to be once wan0 is there (only when started as root)",
+    )
     parser.add_argument("command", nargs="*", help="after --: the program to run")
     return parser
 
@@ -68,10 +78,28 @@ def _config(options: argparse.Namespace) -> AgentConfig:
     )
 
 
+def _user(name: str | None) -> pwd.struct_passwd | None:
+    """Whom to become; None: nobody else."""
+    if not name or os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"--user: no user {name!r} on this system") from None
+
+
+def _become(user: pwd.struct_passwd) -> None:
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = _config(options)
+        user = _user(options.user)
     except ConfigError as error:
         print(f"wan.attach: {error}", file=sys.stderr)  # noqa: T201
         return _BAD_INPUT
@@ -82,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _MACHINE_CANNOT
     for problem in refused:
         print(f"wan.attach: {config.node}: {problem}", file=sys.stderr)  # noqa: T201
+    if user is not None:
+        _become(user)
     try:
         return run(config, device)
     except AttachmentError as error:

@@ -18,10 +18,12 @@ from wan.agent import linux
 from wan.agent.attachment import Attachment, Link
 from wan.agent.config import AgentConfig, Program
 from wan.agent.core import AgentCore, AgentState, Announce, Effect, Exit, Record, Signal, Spawn
+from wan.agent.guests import GuestError, Guests
 from wan.agent.spawn import spawn
 
 _LINE_LIMIT = 65536
 _RECEIVE_BYTES = 65536
+_MOST_DESCRIPTORS = 8
 _SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -36,6 +38,7 @@ class _Asker:
     socket: socket.socket
     buffer: bytes = b""
     watching: bool = False
+    descriptors: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class AgentDriver:
     _selector: selectors.BaseSelector = field(init=False)
     _notices: dict[str, _Notices] = field(default_factory=dict)
     _askers: dict[int, _Asker] = field(default_factory=dict)
+    _guests: Guests = field(init=False)
     _owned: list[_Closable] = field(default_factory=list)
     _events: int | None = None
     _published: AgentState | None = None
@@ -69,6 +73,7 @@ class AgentDriver:
 
     def __post_init__(self) -> None:
         self._core = AgentCore(self.config)
+        self._guests = Guests(self.config.node, self._release)
         self._attachment = Attachment(self.config.wan, self.config.node, self.tun)
 
     def run(self) -> int:
@@ -161,6 +166,10 @@ class AgentDriver:
             _, status = os.waitpid(ended.si_pid, 0)
             code = os.waitstatus_to_exitcode(status)
             how = f"exit {code}" if code >= 0 else signal.Signals(-code).name
+            if (host := self._guests.ended(ended.si_pid)) is not None:
+                if (asker := self._askers.get(host)) is not None:
+                    self._say(asker, {"ended": how, "code": code if code >= 0 else 128 - code})
+                continue
             self._carry_out(self._core.exited(ended.si_pid, how, code if code >= 0 else 128 - code))
 
     def _on_notice(self, notices: _Notices) -> None:
@@ -190,11 +199,14 @@ class AgentDriver:
 
     def _on_line(self, asker: _Asker) -> None:
         try:
-            data = asker.socket.recv(_RECEIVE_BYTES)
+            data, descriptors, _, _ = socket.recv_fds(
+                asker.socket, _RECEIVE_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            data, descriptors = b"", []
+        asker.descriptors += descriptors
         *lines, asker.buffer = (asker.buffer + data).split(b"\n")
         if not data or len(asker.buffer) > _LINE_LIMIT:
             self._forget(asker)
@@ -214,9 +226,24 @@ class AgentDriver:
             if message.get("op") == "socket":
                 self._give_socket(asker, message)
                 continue
+            if message.get("op") in ("exec", "signal"):
+                self._say(asker, self._guest(asker, message))
+                continue
             answer, effects = self._core.request(message, time.monotonic())
             self._carry_out(effects)
             self._say(asker, answer)
+
+    def _guest(self, asker: _Asker, message: dict[str, Any]) -> dict[str, Any]:
+        """`exec` runs a program for this asker alone; it ends with the asker's connection."""
+        host = asker.socket.fileno()
+        try:
+            if message["op"] == "signal":
+                self._guests.signal(host, message.get("number"))
+                return {"ok": True}
+            streams, asker.descriptors = asker.descriptors, []
+            return {"ok": True, "pid": self._guests.start(host, message, streams)}
+        except GuestError as error:
+            return {"ok": False, "error": str(error)}
 
     # What is done about it
 
@@ -299,6 +326,9 @@ class AgentDriver:
 
     def _forget(self, asker: _Asker) -> None:
         if self._askers.pop(asker.socket.fileno(), None) is not None:
+            self._guests.abandoned(asker.socket.fileno())
+            for fd in asker.descriptors:
+                os.close(fd)
             self._selector.unregister(asker.socket)
             asker.socket.close()
 
