@@ -9,6 +9,7 @@ dropped when a visitor said it, and then said by the edge.
 from __future__ import annotations
 
 import random
+from binascii import b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -217,6 +218,10 @@ class Ingress:
         if websocket:
             method = b"GET"
             out.append((UPGRADE, UPGRADE_WEBSOCKET))
+            if protocol:
+                # RFC 8441 section 5 does without the key; the origin speaks RFC 6455 and needs one.
+                key = b2a_base64(self._rng.randbytes(16), newline=False)
+                out.append((b"sec-websocket-key", key))
         if not encoding:
             # Without it, a connector in Go asks the origin for gzip and unpacks it unseen.
             out.append(_IDENTITY)

@@ -1,8 +1,9 @@
-"""Is the other end still there? PINGs on one HTTP/2 connection, and its end when none comes back.
+"""Is the other end still there? PINGs on one HTTP/2 connection, and its end when nothing comes back.
 
 TCP alone notices a silent peer after minutes. One timer a connection, whatever happens on it: a
-PING is due each period, and when the oldest unanswered one is older than the deadline, the
-connection is aborted; its owner hears of that as of any other loss.
+PING is due each period. When one is unanswered and not a byte came for the length of the deadline,
+the connection is aborted; its owner hears of that as of any other loss. Other bytes count as a sign
+of life, because a PING may wait behind megabytes on a slow link.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ class Heartbeat:
         self._clock = clock
         self._on_silence = on_silence
         self._unanswered_since: float | None = None
+        self._seen = http2.bytes_in
         self._timer: asyncio.TimerHandle | None = None
         self._beat()
 
     def _beat(self) -> None:
         now = self._clock()
         since = self._unanswered_since
+        if self._http2.bytes_in != self._seen:
+            self._seen = self._http2.bytes_in
+            since = self._unanswered_since = None
         if since is not None and now - since >= self._deadline_s:
             self._timer = None
             if self._on_silence is not None:
@@ -47,7 +52,7 @@ class Heartbeat:
         if since is None:
             self._unanswered_since = now
         self._http2.ping()
-        # Not later than the deadline of the oldest PING: the period may be the longer of the two.
+        # Not later than the deadline: the period may be the longer of the two.
         wait = self._every_s
         if since is not None:
             wait = min(wait, since + self._deadline_s - now)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import ssl
 from collections.abc import Callable
 from enum import Enum
 
@@ -81,7 +80,7 @@ class Neighbor:
             lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             try:
                 await self._dial(purpose, lost)
-            except (OSError, ssl.SSLError, TimeoutError) as error:
+            except OSError as error:  # TLS failures and timeouts are OSErrors too
                 self.error = explain(error)
                 self.first_try[purpose].set()
             else:

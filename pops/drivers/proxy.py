@@ -20,6 +20,7 @@ from pops.core.ingress import Ingress, Refusal, Request, Visitor
 from pops.core.pages import Problem
 from pops.core.registry import Connection, Registry
 from pops.core.timing import server_timing
+from pops.drivers.recent import RecentRequests
 from pops.drivers.stats import ProxyStats
 from routing.api import Path
 from runtime.clock import Clock
@@ -108,6 +109,7 @@ class Proxy:
         self.hop_limit = hop_limit
         self.clock = clock
         self.stats = ProxyStats()
+        self.recent = RecentRequests()
         self.exchanges: dict[_Exchange, None] = {}
         self._country_of = country_of
         self._visitors: dict[tuple[str, bool, str], Visitor] = {}
@@ -265,6 +267,9 @@ class _IngressExchange(_Exchange):
         request = proxy.ingress.understand(headers, visitor)
         if isinstance(request, Refusal):
             self.refuse(request.problem, request.ray, request.accept, ())
+            status, code = b"%d" % request.problem.status, request.problem.code
+            address = self.left.peer.address
+            proxy.recent.add_refused(proxy.clock(), address, request.ray, status, proxy.me, code)
             return
         self.request: Request = request
         self.request_ended = end or (request.offers_upgrade and not request.length)
@@ -358,9 +363,16 @@ class _IngressExchange(_Exchange):
         """The head that the visitor gets: the origin's fields, and what the edge adds."""
         proxy = self.proxy
         proxy.stats.answered("ingress", status, elapsed)
-        if switching:
+        if switching and self.left.peer.protocol == "h2":
+            # RFC 8441 section 5: the stream is the WebSocket, there is nothing to switch.
+            fields = [field for field in fields if field[0] != _ACCEPT_KEY]
+        elif switching:
             status = b"101"
             fields.append((b"upgrade", b"websocket"))
+        sent_at, address = self.sent_at, self.left.peer.address
+        proxy.recent.add(
+            sent_at + elapsed, elapsed, address, self.request, status, self.path, exit_name
+        )
         return [
             (b":status", status),
             *fields,
@@ -404,7 +416,11 @@ class _IngressExchange(_Exchange):
         if problem is None:
             fault = self.fault or Fault(FaultCode.NO_TUNNEL, self.proxy.me)
             problem = pages.from_fault(fault)
-        request = self.request
+        request, proxy = self.request, self.proxy
+        now, address = proxy.clock(), self.left.peer.address
+        elapsed = now - self.sent_at if self.sent_at else None
+        status, way = b"%d" % problem.status, self.path or (proxy.me,)
+        proxy.recent.add(now, elapsed, address, request, status, way, "", problem.code)
         self.refuse(problem, request.ray, request.accept, self.path, head=request.method == b"HEAD")
 
     def refuse(

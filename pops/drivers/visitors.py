@@ -35,6 +35,7 @@ class VisitorDoors:
                 http2=Http2Settings(
                     max_concurrent_streams=limits.streams_per_visitor,
                     max_header_list_size=header_bytes,
+                    enable_connect_protocol=True,
                 ),
                 http1_limits=Http1Limits(max_head_size=header_bytes),
                 http1_timeouts=Http1Timeouts(

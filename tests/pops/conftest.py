@@ -358,6 +358,7 @@ class Visitor:
         method: str = "GET",
         host: str = HOST,
         headers: Sequence[tuple[str, str]] = (),
+        pseudo: Sequence[tuple[bytes, bytes]] = (),
         end: bool = True,
         eager: bool = True,
     ) -> Exchange:
@@ -369,6 +370,7 @@ class Visitor:
                 (b":scheme", b"https"),
                 (b":authority", host.encode()),
                 (b":path", path.encode()),
+                *pseudo,
                 *((name.encode(), value.encode()) for name, value in headers),
             ],
             end=end,

@@ -8,6 +8,8 @@ import json
 import random
 from typing import Any
 
+import pytest
+
 LINE = [("A", "B", 0.01), ("B", "C", 0.01)]
 TRIANGLE = [("A", "B", 0.01), ("B", "C", 0.01), ("A", "C", 0.05)]
 MEGABYTE = 1024 * 1024
@@ -91,8 +93,9 @@ def test_a_sparse_mesh_passes_the_word_on(edge: Any) -> None:
     edge(scenario)
 
 
-def test_large_bodies_both_ways_arrive_whole(edge: Any) -> None:
-    body = random.Random(7).randbytes(8 * MEGABYTE)
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+def test_large_bodies_both_ways_arrive_whole(edge: Any, engine: str) -> None:
+    body = random.Random(7).randbytes((8 if engine == "ngh2" else 2) * MEGABYTE)
 
     async def scenario(world: Any) -> None:
         async def echo(request: Any) -> None:
@@ -104,7 +107,7 @@ def test_large_bodies_both_ways_arrive_whole(edge: Any) -> None:
             digest = seen.hexdigest().encode()
             request.stream.send_trailers([(b"x-sha256", digest)])
 
-        await world.start("AB", [("A", "B", 0.01)])
+        await world.start("AB", [("A", "B", 0.01)], engine=engine)
         await world.connector("B", echo)
         visitor = await world.visitor("A")
         exchange = visitor.start(method="POST", end=False)
@@ -204,6 +207,33 @@ def test_a_websocket_for_an_http1_visitor(edge: Any) -> None:
         assert await reader.read() == b"bye"
         writer.close()
         await writer.wait_closed()
+
+    edge(scenario)
+
+
+def test_a_websocket_for_an_h2_visitor(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        async def echo(request: Any) -> None:
+            assert request.message.get(":method") == "GET"
+            assert len(request.message.get("sec-websocket-key")) == 24
+            request.stream.send_headers(world.reply(200, [(b"Sec-Websocket-Accept", b"k")]))
+            while data := await request.more():
+                await request.send(data)
+            request.stream.send_data(b"", end=True)
+
+        await world.start("AB", [("A", "B", 0.01)])
+        await world.connector("B", echo)
+        visitor = await world.visitor("A")
+        await world.until(lambda: visitor.http2.ready)
+        exchange = visitor.start(
+            "/ws", method="CONNECT", pseudo=[(b":protocol", b"websocket")], end=False
+        )
+        head = await exchange.head()
+        assert (head.status, head.get("sec-websocket-accept")) == (200, "")
+        exchange.stream.send_data(b"ping")
+        assert await exchange.received(4) == b"ping"
+        exchange.stream.send_data(b"", end=True)
+        assert (await exchange.whole()).reset is None
 
     edge(scenario)
 
