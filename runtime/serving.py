@@ -8,6 +8,7 @@ the deadline abort.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,13 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An address to listen on. With `path` it is a Unix socket."""
+    """An address to listen on. With `path` it is a Unix socket, with `sock` one that is bound already."""
 
     address: str = ""
     port: int = 0
     tls: ssl.SSLContext | None = None
     path: str | None = None
+    sock: socket.socket | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,14 @@ class HttpServer:
             if listener.path is not None:
                 server = await loop.create_unix_server(
                     lambda: _Door(self), listener.path, backlog=self.options.backlog
+                )
+            elif listener.sock is not None:
+                server = await loop.create_server(
+                    lambda: _Door(self),
+                    sock=listener.sock,
+                    ssl=listener.tls,
+                    ssl_handshake_timeout=timeout,
+                    backlog=self.options.backlog,
                 )
             else:
                 server = await loop.create_server(

@@ -57,6 +57,18 @@ class Proxy:
         """A protocol for `create_server`."""
         return Client(self)
 
+    def totals(self) -> dict[str, tuple[int, int, int, int]]:
+        """By city: connections made, failures, bytes into the world, bytes out of it; live ones included."""
+        found = {
+            city: [one.connections, one.failures, one.bytes_up, one.bytes_down]
+            for city, one in self.traffic.items()
+        }
+        for client in self.clients:
+            if client.city is not None and client.other is not None:
+                found[client.city][2] += client.carried
+                found[client.city][3] += client.other.carried
+        return {city: (a, b, c, d) for city, (a, b, c, d) in found.items()}
+
     def visitor_gone(self, city: str) -> None:
         """Its network is no more: what went through it ends here."""
         for client in [client for client in self.clients if client.city == city]:
