@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lab.aftermath import Aftermath
 from lab.cli.app import Code, NameOption, NodeArgument, app, put, say
 from lab.connectors import connectors
 from lab.driver import Lab, LabError
@@ -31,79 +32,45 @@ _LOOK_S = 0.05
 _PATIENCE_S = 30.0
 
 
-class _Aftermath:
-    """Watches what a node's death does to the rest: the withdrawal, and connectors that come back."""
+class _Watch:
+    """Follows what a node's death does to the rest, from just before it."""
 
     def __init__(self, lab: Lab, node: str) -> None:
-        self.lab, self.node = lab, node
-        self._is_pop = lab.plan.nodes[node].kind == "pop"
+        self._lab, self._node = lab, node
         self._wan: Connection = lab.wan_connection()
         self._wan.ask({"op": "subscribe"})
-        self._wanted = sum(one["wanted"] for one in self._connectors())
-        self._was_up = self._up()
-        self._started = time.monotonic()
-
-    def _connectors(self) -> list[dict[str, Any]]:
-        """Those that this node's death leaves alive."""
-        return [one for one in connectors(self.lab) if one["site"] != self.node]
-
-    def _up(self) -> int:
-        return sum(one["ready"] for one in self._connectors())
+        is_pop = lab.plan.nodes[node].kind == "pop"
+        self._aftermath = Aftermath(
+            node, is_pop=is_pop, before=connectors(lab), now=time.monotonic()
+        )
 
     def tell(self) -> str:
-        """Returns when all is over: `anycast withdrawn in 3.0 s; connector 2/4, then 4/4 in 4.8 s`."""
-        withdrawn: float | None = None
-        lowest, recovered = self._was_up, None
-        unsettled = self._is_pop
-        give_up = self._started + _PATIENCE_S + self.lab.plan.convergence_s
-        while (now := time.monotonic()) < give_up:
+        """Returns when all is over, or nothing more will come by itself."""
+        give_up = time.monotonic() + _PATIENCE_S + self._lab.plan.convergence_s
+        while not self._aftermath.settled and time.monotonic() < give_up:
             event = self._wan.poll(_LOOK_S)
-            if event is not None:
-                if event.get("event") == "withdrawn" and event.get("node") == self.node:
-                    withdrawn = time.monotonic() - self._started
-                    unsettled = False
-                continue
-            up = self._up()
-            if up < lowest:
-                lowest, recovered = up, None
-            elif up >= self._was_up and lowest < self._was_up and recovered is None:
-                recovered = now - self._started
-            if not unsettled and (up >= self._was_up):
-                break
+            now = time.monotonic()
+            if event is None:
+                self._aftermath.observe(connectors(self._lab), now)
+            elif event.get("event") == "withdrawn" and event.get("node") == self._node:
+                self._aftermath.withdrawn(now)
         self._wan.close()
-        return "; ".join(
-            filter(None, [self._withdrawal(withdrawn), self._comeback(lowest, recovered)])
-        )
-
-    def _withdrawal(self, after: float | None) -> str:
-        if not self._is_pop:
-            return ""
-        return (
-            f"anycast withdrawn in {after:.1f} s" if after is not None else "anycast not withdrawn"
-        )
-
-    def _comeback(self, lowest: int, recovered: float | None) -> str:
-        if lowest >= self._was_up:
-            return ""
-        text = f"connector {lowest}/{self._wanted}, then "
-        if recovered is None:
-            return text + f"{self._up()}/{self._wanted} after {_PATIENCE_S:.0f} s"
-        return text + f"{self._was_up}/{self._wanted} in {recovered:.1f} s"
+        return str(self._aftermath)
 
 
 def _act(
     lab: Lab, node: str, action: str, done: str, *, wait: bool, program: str | None = None
 ) -> None:
-    aftermath = _Aftermath(lab, node) if wait else None
+    watch = _Watch(lab, node) if wait else None
     answer = lab.supervisor("node", node=node, do=action, program=program)
     if not answer["changed"]:
         say(f"popnet: nothing to do: no program of {node} is running")
         raise typer.Exit(Code.OK)
-    _report(node, done, aftermath)
+    _report(node, done, watch)
 
 
-def _report(node: str, done: str, aftermath: _Aftermath | None) -> None:
-    what = aftermath.tell() if aftermath is not None else ""
+def _report(node: str, done: str, watch: _Watch | None) -> None:
+    what = watch.tell() if watch is not None else ""
     put(f"{node} {done}" + (f"; {what}" if what else ""))
 
 
@@ -127,9 +94,9 @@ def vanish(node: NodeArgument, wait: WaitOption = True, name: NameOption = None)
     """Cut a node off: no packet in or out, nobody is told. `popnet start` brings it back."""
     lab = Lab.open(name)
     node = lab.node(node)
-    aftermath = _Aftermath(lab, node) if wait else None
+    watch = _Watch(lab, node) if wait else None
     lab.wan("vanish", node=node, on=True)
-    _report(node, "vanished", aftermath)
+    _report(node, "vanished", watch)
 
 
 @app.command()
@@ -144,6 +111,7 @@ def start(
     node = lab.node(node)
     started = time.monotonic()
     lab.wan("vanish", node=node, on=False)
+    _let_drained_programs_end(lab, node)
     before = _starts(lab, node)
     lab.supervisor("node", node=node, do="start", program=program)
     if not wait:
@@ -156,6 +124,18 @@ def start(
             )
         time.sleep(_LOOK_S)
     put(f"{node} ready in {time.monotonic() - started:.1f} s")
+
+
+def _let_drained_programs_end(lab: Lab, node: str) -> None:
+    """A drained PoP stays for those it still serves, and takes nobody new: to serve again it starts anew."""
+    leaving = [one["name"] for one in _programs(lab, node) if one["state"] == "stopping"]
+    for program in leaving:
+        lab.supervisor("node", node=node, do="stop", program=program)
+    give_up = time.monotonic() + _PATIENCE_S
+    while any(one["state"] == "stopping" for one in _programs(lab, node)):
+        if time.monotonic() > give_up:
+            raise LabError(f"{node} does not end; `popnet kill {node}` makes it")
+        time.sleep(_LOOK_S)
 
 
 def _programs(lab: Lab, node: str) -> list[dict[str, Any]]:
