@@ -55,7 +55,8 @@ class Control:
         self.follower = LinkFollower(
             self.plan, run, self._ready_pops, self._node_action, self.record
         )
-        self._told_health: bool | None = None
+        # What an engine thinks of a container that has just started.
+        self._told_health = False
         self.gateway: GatewayProcess | None = None
 
     async def live(self) -> None:

@@ -60,7 +60,7 @@ class Interface:
 # (name, value, needed): what is needed but refused is reported, the rest is best effort. rp_filter 1 would drop
 # packets whose way back leads elsewhere; `all` counts as a floor for every device. IPv6 stays off until
 # the world has IPv6: its router solicitations would be noise in every capture.
-_SYSCTLS = (
+SYSCTLS = (
     ("net/ipv6/conf/all/disable_ipv6", "1", False),
     ("net/ipv6/conf/default/disable_ipv6", "1", False),
     ("net/ipv4/conf/all/rp_filter", "0", True),
@@ -72,7 +72,7 @@ _SYSCTLS = (
 )
 
 # In a user namespace only mapped groups may be named, and there is only one: the wide range comes last.
-_PING_GROUPS = ("0 0", "0 2147483647")
+PING_GROUPS = ("0 0", "0 2147483647")
 
 
 def set_up(interface: Interface, device: str = DEVICE) -> tuple[int, list[str]]:
@@ -106,10 +106,10 @@ def set_up(interface: Interface, device: str = DEVICE) -> tuple[int, list[str]]:
 
 
 def _set_sysctls() -> Iterable[str]:
-    for name, value, needed in _SYSCTLS:
+    for name, value, needed in SYSCTLS:
         if (problem := _set_sysctl(name, value)) and needed:
             yield problem
-    refusals = [_set_sysctl("net/ipv4/ping_group_range", groups) for groups in _PING_GROUPS]
+    refusals = [_set_sysctl("net/ipv4/ping_group_range", groups) for groups in PING_GROUPS]
     if all(refusals):
         yield f"net.ipv4.ping_group_range: {refusals[0]}"
 

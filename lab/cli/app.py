@@ -64,6 +64,7 @@ _MODULES = (
     "links",
     "watching",
     "checking",
+    "composing",
     "fidelity",
 )
 
