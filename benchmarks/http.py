@@ -13,6 +13,7 @@ same neighbours.
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import json
 import os
@@ -24,16 +25,34 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trustme
+
+from benchmarks.report import Row, show
 
 TICK = os.sysconf("SC_CLK_TCK")
 # What the project promises, as ratios to nghttpx.
 POP_AT_MOST = 2.0
 CHAIN_AT_MOST = 3.5
+OVERLAY_PORT = 17843
+TUNNEL_PORT = 17844
+
+
+@dataclass(frozen=True)
+class Options:
+    """`h1`: as nghttpx's plain front-end; `h2`: eight TLS connections of eight streams."""
+
+    seconds: float = 4.0
+    rounds: int = 3
+    size: int = 1024
+    engine: str = "ngh2"
+    visitors: str = "h1"
 
 
 @dataclass(frozen=True)
@@ -72,15 +91,11 @@ def wait_for_port(port: int, deadline_s: float = 10.0) -> None:
 
 
 @contextlib.contextmanager
-def running(*command: str, ready: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE if ready else subprocess.DEVNULL
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        if ready:
-            assert process.stdout is not None
-            if process.stdout.readline() != b"ready\n":
-                raise SystemExit(f"{' '.join(command[:4])} did not start")
         yield process
     finally:
         process.terminate()
@@ -136,7 +151,7 @@ def measure(pids: dict[str, int], port: int, visitors: str, seconds: float) -> R
     return Round(requests, rate, per_request, failed)
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def measure_both(options: Options) -> dict[str, list[Round]]:
     for tool in ("h2load", "nghttpx", "nginx"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed: apt install nghttp2 nginx-light")
@@ -145,54 +160,114 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         contextlib.ExitStack() as stack,
     ):
         directory = Path(name)
-        authority = trustme.CA(key_type=trustme.KeyType.RSA)
-        issued = authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.RSA)
-        authority.cert_pem.write_to_path(directory / "ca.pem")
-        issued.private_key_and_cert_chain_pem.write_to_path(directory / "cert.pem")
-        issued.private_key_pem.write_to_path(directory / "key.pem")
-        for blob in issued.cert_chain_pems:
-            blob.write_to_path(directory / "chain.pem", append=True)
-        ports = free_ports(8)
-        nginx_port, visitor, visitor_tls, _, _, their_first, their_tls, their_second = ports
-        stack.enter_context(origin(directory, nginx_port, arguments.size))
-        ours = start_ours(stack, arguments, directory, ports)
+        certificates(directory)
+        ports = free_ports(7)
+        nginx_port, visitor, visitor_tls, their_first, their_tls, their_second, ready = ports
+        stack.enter_context(origin(directory, nginx_port, options.size))
+        ours = start_ours(stack, options, directory, (nginx_port, visitor, visitor_tls, ready))
         theirs = start_theirs(stack, directory, nginx_port, their_first, their_tls, their_second)
-        plain = arguments.visitors == "h1"
+        plain = options.visitors == "h1"
         rounds: dict[str, list[Round]] = {"ours": [], "theirs": []}
-        for _ in range(arguments.rounds):
+        for _ in range(options.rounds):
             port = visitor if plain else visitor_tls
-            rounds["ours"].append(measure(ours, port, arguments.visitors, arguments.seconds))
+            rounds["ours"].append(measure(ours, port, options.visitors, options.seconds))
             port = their_first if plain else their_tls
-            rounds["theirs"].append(measure(theirs, port, arguments.visitors, arguments.seconds))
-    return report(rounds, arguments)
+            rounds["theirs"].append(measure(theirs, port, options.visitors, options.seconds))
+    return rounds
+
+
+def certificates(directory: Path) -> None:
+    """One authority; a certificate for every role, all with RSA keys, as nghttpx gets them."""
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    for file, names in (
+        ("cert.pem", ("localhost", "127.0.0.1")),
+        ("tunnel.pem", ("h2.cftunnel.com",)),
+        ("A.pem", ("A",)),
+        ("B.pem", ("B",)),
+    ):
+        issued = authority.issue_cert(*names, key_type=trustme.KeyType.RSA)
+        issued.private_key_and_cert_chain_pem.write_to_path(directory / file)
+        if file == "cert.pem":
+            issued.private_key_pem.write_to_path(directory / "key.pem")
+            for blob in issued.cert_chain_pems:
+                blob.write_to_path(directory / "chain.pem", append=True)
 
 
 def start_ours(
-    stack: contextlib.ExitStack, arguments: argparse.Namespace, directory: Path, ports: list[int]
+    stack: contextlib.ExitStack, options: Options, directory: Path, ports: tuple[int, ...]
 ) -> dict[str, int]:
-    config = {
-        "engine": arguments.engine,
-        "ca": str(directory / "ca.pem"),
-        "certificate": str(directory / "cert.pem"),
-        "origin_port": ports[0],
-        "visitor_port": ports[1],
-        "visitor_tls_port": ports[2],
-        "egress_port": ports[3],
-        "tunnel_port": ports[4],
-        "tunnels": 4,
+    """Two PoPs and a connector on loopback, the programs of the lab with nothing between them."""
+    origin_port, visitor, visitor_tls, ready = ports
+    tunnel = {
+        "name": "bench",
+        "id": str(uuid.UUID(int=1)),
+        "account_tag": "bench",
+        "secret": base64.b64encode(b"s" * 32).decode(),
     }
+    addresses = {"A": "127.0.0.1", "B": "127.0.0.2"}
+    edges = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"]
     pids = {}
-    for role in ("egress", "connector", "ingress"):
-        command = (
-            sys.executable,
-            "-m",
-            "benchmarks.http_hops",
-            role,
-            "--config",
-            json.dumps(config),
-        )
-        pids[role] = stack.enter_context(running(*command, ready=True)).pid
+    for role, name in (("egress", "B"), ("ingress", "A")):
+        config: dict[str, Any] = {
+            "name": name,
+            "address": addresses[name],
+            "admin": str(directory / f"{name}.sock"),
+            "engine": options.engine,
+            "visitors": {
+                "addresses": [addresses[name]],
+                "http": visitor,
+                "https": visitor_tls,
+                "certificate": str(directory / "cert.pem"),
+            },
+            "overlay": {
+                "certificate": str(directory / f"{name}.pem"),
+                "ca": str(directory / "ca.pem"),
+                "port": OVERLAY_PORT,
+            },
+            "pops": [{"name": n, "address": address} for n, address in addresses.items()],
+            "neighbors": sorted(addresses.keys() - {name}),
+            "links": [
+                {"from": "A", "to": "B", "rtt_s": 0.0},
+                {"from": "B", "to": "A", "rtt_s": 0.0},
+            ],
+            "hosts": {"127.0.0.1": {"tunnel": "bench"}},
+            "tunnels": [tunnel],
+        }
+        if name == "B":
+            config["tunnels_listen"] = {
+                "addresses": edges,
+                "port": TUNNEL_PORT,
+                "certificate": str(directory / "tunnel.pem"),
+            }
+        file = directory / f"{name}.json"
+        file.write_text(json.dumps(config))
+        command = (sys.executable, "-m", "pops", "--config", str(file))
+        pids[role] = stack.enter_context(running(*command)).pid
+    parts = {"a": tunnel["account_tag"], "t": tunnel["id"], "s": tunnel["secret"]}
+    token = base64.b64encode(json.dumps(parts).encode()).decode()
+    command = (
+        *(sys.executable, "-m", "tunnel_client", "tunnel", "--cacert", str(directory / "ca.pem")),
+        *(option for edge in edges for option in ("--edge", f"{edge}:{TUNNEL_PORT}")),
+        *("--metrics", f"127.0.0.1:{ready}", "run", "--token", token),
+        *("--url", f"http://127.0.0.1:{origin_port}"),
+    )
+    pids["connector"] = stack.enter_context(running(*command)).pid
+    wait_for_answer(visitor)
     return pids
+
+
+def wait_for_answer(port: int, deadline_s: float = 15.0) -> None:
+    """Until a request passes the whole chain."""
+    end = time.monotonic() + deadline_s
+    while True:
+        with contextlib.suppress(OSError):
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/index.html", timeout=2)
+            if answer.status == 200:
+                return
+        if time.monotonic() > end:
+            raise SystemExit("the chain does not answer")
+        time.sleep(0.1)
 
 
 def start_theirs(
@@ -241,52 +316,44 @@ def start_theirs(
     return pids
 
 
-def report(rounds: dict[str, list[Round]], arguments: argparse.Namespace) -> dict[str, object]:
+def rows(rounds: dict[str, list[Round]], options: Options) -> list[Row]:
     median: dict[str, float] = {}
     for side in rounds.values():
         for name in side[0].cpu_us:
             median[name] = statistics.median(one.cpu_us[name] for one in side)
-    theirs = [median[name] for name in ("nghttpx ingress", "nghttpx egress")]
+    theirs = [median["nghttpx ingress"], median["nghttpx egress"]]
     chain = sum(median[name] for name in ("ingress", "egress", "connector"))
-    result: dict[str, object] = {
-        "cpu_us_per_request": {name: round(value, 1) for name, value in median.items()},
-        "per_second": {
-            side: round(statistics.median(o.per_second for o in r)) for side, r in rounds.items()
-        },
-        "failed": sum(one.failed for side in rounds.values() for one in side),
-        "ingress_ratio": round(median["ingress"] / theirs[0], 2),
-        "egress_ratio": round(median["egress"] / theirs[1], 2),
-        "chain_ratio": round(chain / sum(theirs), 2),
-        "at_most": {"pop": POP_AT_MOST, "chain": CHAIN_AT_MOST},
-    }
-    print(
-        f"visitors {arguments.visitors}, engine {arguments.engine}, {arguments.size} bytes, 64 at once"
-    )
-    for name, value in median.items():
-        print(f"  {name:16} {value:7.1f} us CPU a request")
-    print(
-        f"  ingress / nghttpx {result['ingress_ratio']}, egress / nghttpx {result['egress_ratio']}"
-        f" (at most {POP_AT_MOST})"
-    )
-    print(f"  chain / two nghttpx {result['chain_ratio']} (at most {CHAIN_AT_MOST})")
-    print(f"  requests per second here: {result['per_second']}, failed: {result['failed']}")
-    return result
+    failed = sum(one.failed for side in rounds.values() for one in side)
+    what = f"{options.size} B, visitors {options.visitors}, engine {options.engine}"
+    note = f"{what}; {failed} failed"
+    return [
+        *(Row(f"CPU a request, {name}", cpu, "us", None, what) for name, cpu in median.items()),
+        Row("ingress PoP / nghttpx", median["ingress"] / theirs[0], "x", POP_AT_MOST, note),
+        Row("egress PoP / nghttpx", median["egress"] / theirs[1], "x", POP_AT_MOST, note),
+        Row("two PoPs and connector / two nghttpx", chain / sum(theirs), "x", CHAIN_AT_MOST, note),
+    ]
+
+
+def run() -> list[Row]:
+    return [
+        row
+        for visitors in ("h1", "h2")
+        for options in [Options(visitors=visitors)]
+        for row in rows(measure_both(options), options)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--engine", choices=["ngh2", "h2"], default="ngh2")
-    parser.add_argument("--visitors", choices=["h1", "h1-tls", "h2"], default="h1")
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.output == "json":
-        print(json.dumps(result))
+    parser.add_argument("--seconds", type=float, default=Options.seconds)
+    parser.add_argument("--rounds", type=int, default=Options.rounds)
+    parser.add_argument("--size", type=int, default=Options.size)
+    parser.add_argument("--engine", choices=["ngh2", "h2"], default=Options.engine)
+    parser.add_argument("--visitors", choices=["h1", "h1-tls", "h2"], default=Options.visitors)
+    options = Options(**vars(parser.parse_args()))
+    show(rows(measure_both(options), options))
 
 
 if __name__ == "__main__":
