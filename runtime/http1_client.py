@@ -634,11 +634,12 @@ class Http1Client:
     def _sweep_idle(self) -> None:
         self._sweep = None
         oldest: float | None = None
-        limit = self.loop.time() - self._keep_alive_s
+        now = self.loop.time()
         for origin, idle in list(self._idle.items()):
             kept = []
             for connection in idle:
-                if connection.idle_since <= limit:
+                # The same sum as in `call_at`: on a clock that jumps, another rounding would never get past it.
+                if connection.idle_since + self._keep_alive_s <= now:
                     connection.hang_up()
                 else:
                     kept.append(connection)

@@ -394,10 +394,7 @@ class Http1ServerProtocol(asyncio.Protocol):
 
     def _maybe_next(self, stream: Http1ServerStream) -> None:
         """Go on when both directions have ended."""
-        if (
-            not (stream._ended and (stream._peer_ended or stream._upgrade))
-            or stream._connection is None
-        ):
+        if not (stream._ended and stream._peer_ended) or stream._connection is None:
             return
         stream._connection = None
         if self._stream is stream:
@@ -560,9 +557,8 @@ class Http1ServerProtocol(asyncio.Protocol):
             return
         assert self._loop is not None
         assert self._parser is not None
-        left = self._deadline - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._timer_fired)
+        if self._deadline > self._loop.time():
+            self._timer = self._loop.call_at(self._deadline, self._timer_fired)
         elif self._parser.in_head:
             self._refuse(Http1Error(408, "the head of the request did not come in time"))
         else:

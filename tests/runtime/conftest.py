@@ -99,7 +99,10 @@ class Pipe(asyncio.Transport):
     def _send(self, item: bytes | None) -> None:
         # Timers of the same moment fire in any order, so what arrives is taken from a queue.
         self._in_flight.append(item)
-        self.loop.call_later(self.delay, self._arrive)
+        if self.delay:
+            self.loop.call_later(self.delay, self._arrive)
+        else:
+            self.loop.call_soon(self._arrive)
 
     def _arrive(self) -> None:
         assert self.other is not None
