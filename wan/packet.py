@@ -147,6 +147,18 @@ def _quoted_key(packet: Packet) -> bytes | None:
     return _key(bytes(packet[12:20]), protocol, fragment, bytes(packet[length:]))
 
 
+def flow_key(
+    protocol: int, source: bytes, destination: bytes, source_port: int, destination_port: int
+) -> bytes:
+    """The key that a packet with these fields has."""
+    ports = source_port.to_bytes(2) + destination_port.to_bytes(2)
+    return source + destination + ports + (b"" if protocol == TCP else bytes((protocol,)))
+
+
+def ports_of(key: bytes) -> tuple[int, int]:
+    return int.from_bytes(key[8:10]), int.from_bytes(key[10:12])
+
+
 def reverse(key: bytes) -> bytes:
     """The key of the answers to a flow."""
     return key[4:8] + key[:4] + key[10:12] + key[8:10] + key[12:]

@@ -1,0 +1,390 @@
+"""An event loop whose time is that of the next event.
+
+What happens in the network and what programs asked for later stand in one heap, by time and by the order in
+which they were asked for. When no callback is ready, the clock is put to the first of them. When there is none
+either, nothing can ever happen again: `DeadlockError` names the tasks that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ssl as tls
+import traceback
+from asyncio import sslproto
+from collections.abc import Callable, Coroutine
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from wan.virtual.errors import DeadlockError, RefusedError
+from wan.virtual.programs import HERE, Program, State
+
+if TYPE_CHECKING:
+    from wan.virtual.network import Network
+
+T = TypeVar("T")
+# Cancelled timers stay in the heap until they are so many, and more than half of it.
+_MANY_CANCELLED = 256
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """asyncio's own bookkeeping of tasks and callbacks, with another clock and another network.
+
+    `network` carries whatever programs connect; without one they cannot.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network: Network | None = None
+        self.now = 0.0
+        self.next = count().__next__
+        # (when, order, TimerHandle, None) or (when, order, what the network does then, with what).
+        self.agenda: list[tuple[float, int, Any, Any]] = []
+        self._cancelled = 0
+        self._halted: dict[Program, list[asyncio.Handle]] = {}
+        self._discarding = False
+
+    def time(self) -> float:
+        return self.now
+
+    def at(self, when: float, what: Callable[[Any], None], argument: Any) -> None:
+        """The network's own timers: no handle, no context, never cancelled."""
+        heappush(self.agenda, (when, self.next(), what, argument))
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._check_closed()
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self.agenda, (when, self.next(), timer, None))
+        timer._scheduled = True
+        return timer
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        # There is no selector to wake: whoever interrupts us (Ctrl-C) does so between two callbacks.
+        return self.call_soon(callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._cancelled += 1
+
+    # One turn
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        if not ready and not self._stopping:
+            self._advance()
+        if self._halted:
+            self._run_those_alive()
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _advance(self) -> None:
+        """To the next time at which anything happens; carry out or make ready all that happens then."""
+        if self._discarding:
+            self.agenda.clear()
+            self.stop()
+            return
+        agenda = self.agenda
+        if self._cancelled > _MANY_CANCELLED and self._cancelled * 2 > len(agenda):
+            self.agenda = agenda = [each for each in agenda if not _is_cancelled(each[2])]
+            heapify(agenda)
+            self._cancelled = 0
+        while agenda and _is_cancelled(agenda[0][2]):
+            heappop(agenda)
+            self._cancelled -= 1
+        if not agenda:
+            raise DeadlockError(self.now, self.waiting())
+        when = agenda[0][0]
+        if when > self.now:
+            self.now = when
+        ready = self._ready
+        while agenda and agenda[0][0] <= self.now:
+            _, _, what, argument = heappop(agenda)
+            if what.__class__ is asyncio.TimerHandle:
+                what._scheduled = False
+                if what._cancelled:
+                    self._cancelled -= 1
+                else:
+                    ready.append(what)
+            else:
+                what(argument)
+
+    def _run_those_alive(self) -> None:
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            program = handle._context.get(HERE)
+            if program is not None and program.state is not State.RUNNING:
+                if program.state is State.PAUSED:
+                    self._halted[program].append(handle)
+                continue
+            handle._run()
+
+    def halted(self, program: Program) -> None:
+        self._halted.setdefault(program, [])
+
+    def resumed(self, program: Program) -> None:
+        self._ready.extend(self._halted.pop(program))
+
+    def waiting(self) -> list[str]:
+        """Every task that is not done, with the place where it waits, by name."""
+        lines = []
+        for task in asyncio.all_tasks(self):
+            stack = task.get_stack(limit=1)
+            where = ""
+            if stack:
+                frame = traceback.extract_stack(stack[-1], limit=1)[0]
+                where = f" in {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
+            lines.append(f"{task.get_name()}{where}")
+        return sorted(lines)
+
+    def discard(self) -> None:
+        """End every task, dead programs' too, without the time and the network they would need; then close."""
+        self._discarding = True
+        self._halted.clear()
+        self.set_exception_handler(lambda loop, context: None)
+        for task in sorted(asyncio.all_tasks(self), key=lambda task: task.get_name()):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task.cancel()
+        self.run_forever()
+        self.close()
+
+    def _check_closed(self) -> None:
+        # What is still in memory after the end may ask for callbacks that never come.
+        if not self._discarding:
+            super()._check_closed()  # type: ignore[misc]
+
+    # The network
+
+    def _net(self) -> Network:
+        if self.network is None:
+            raise RefusedError("a connection without a network")
+        return self.network
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:  # type: ignore[override]
+        raise RefusedError(f"looking up {host!r}")
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        local_addr: tuple[str, int] | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        sock: None = None,
+        **_: Any,
+    ) -> tuple[asyncio.Transport, Any]:
+        if host is None or port is None or sock is not None:
+            raise RefusedError("a socket made elsewhere")
+        return await self._net().connect(
+            protocol_factory,
+            host,
+            port,
+            secure=_Secure(self, ssl, server_hostname or host, ssl_handshake_timeout).client
+            if ssl is not None
+            else None,
+            local=local_addr,
+        )
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        ssl_handshake_timeout: float | None = None,
+        **_: Any,
+    ) -> Any:
+        secure = None if ssl is None else _Secure(self, ssl, None, ssl_handshake_timeout).server
+        return self._net().listen(protocol_factory, host, port or 0, secure)
+
+    async def create_unix_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        path: str | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        **_: Any,
+    ) -> tuple[asyncio.Transport, Any]:
+        if path is None or ssl is not None:
+            raise RefusedError("TLS on a Unix socket")
+        return await self._net().connect_unix(protocol_factory, path)
+
+    async def create_unix_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        path: str | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        **_: Any,
+    ) -> Any:
+        if path is None or ssl is not None:
+            raise RefusedError("TLS on a Unix socket")
+        return self._net().listen_unix(protocol_factory, path)
+
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        local_addr: tuple[str, int] | None = None,
+        remote_addr: tuple[str, int] | None = None,
+        **_: Any,
+    ) -> tuple[asyncio.DatagramTransport, Any]:
+        return self._net().datagrams(protocol_factory, local_addr, remote_addr)
+
+    async def start_tls(  # type: ignore[override]
+        self,
+        transport: Any,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: tls.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        waiter: asyncio.Future[None] = self.create_future()
+        secure = _Secure(self, sslcontext, server_hostname, ssl_handshake_timeout)
+        make = secure.server if server_side else secure.client
+        outer = make(protocol, waiter, made=False)
+        transport.set_protocol(outer)
+        outer.connection_made(transport)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return app_transport(outer)
+
+    # What would leave the loop
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> NoReturn:
+        raise RefusedError(f"a thread (for {getattr(func, '__qualname__', func)})")
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        raise RefusedError("a signal handler")
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:
+        raise RefusedError("a file descriptor")
+
+    add_writer = add_reader
+
+    async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> NoReturn:
+        raise RefusedError("a pipe")
+
+    connect_write_pipe = connect_read_pipe
+
+    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
+        raise RefusedError("another process")
+
+    subprocess_shell = subprocess_exec
+
+
+class _Secure:
+    """What TLS a connection asks for, until its transport is there."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        context: tls.SSLContext,
+        name: str | None,
+        handshake_s: float | None,
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._name = name
+        self._handshake_s = handshake_s
+
+    def client(
+        self,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        *,
+        made: bool = True,
+    ) -> asyncio.BaseProtocol:
+        return self._make(protocol, waiter, made, server=False)
+
+    def server(
+        self,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        made: bool = True,
+    ) -> asyncio.BaseProtocol:
+        return self._make(protocol, waiter, made, server=True)
+
+    def _make(
+        self,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        made: bool,
+        *,
+        server: bool,
+    ) -> asyncio.BaseProtocol:
+        network = self._loop._net()
+        if network.flights is not None:
+            return network.flights.protocol(
+                self._loop,
+                protocol,
+                self._context,
+                waiter,
+                server=server,
+                name=None if server else self._name,
+                handshake_s=self._handshake_s,
+                made=made,
+            )
+        return sslproto.SSLProtocol(
+            self._loop,
+            protocol,
+            self._context,
+            waiter,
+            server_side=server,
+            server_hostname=None if server else self._name,
+            ssl_handshake_timeout=self._handshake_s,
+            call_connection_made=made,
+        )
+
+
+def app_transport(outer: Any) -> Any:
+    """The transport that a TLS protocol offers to the one above it."""
+    return outer._app_transport
+
+
+def _is_cancelled(what: Any) -> bool:
+    return what.__class__ is asyncio.TimerHandle and what._cancelled
+
+
+def run(main: Coroutine[Any, Any, T], *, loop: VirtualLoop | None = None) -> T:
+    """As asyncio.run, in virtual time."""
+    with asyncio.Runner(loop_factory=(lambda: loop) if loop is not None else VirtualLoop) as runner:
+        return runner.run(main)

@@ -1,0 +1,104 @@
+"""What runs where. A program is a context: tasks and callbacks made in it belong to it and to its node.
+
+A killed program is one whose callbacks never run again, as after SIGKILL: no `finally`, no farewell; what its
+kernel does for it (FIN to every peer) is `network`'s affair. A paused one finds everything still to do when
+it goes on, as after SIGSTOP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wan.virtual.errors import NowhereError
+
+if TYPE_CHECKING:
+    from wan.virtual.loop import VirtualLoop
+    from wan.virtual.network import Host
+
+T = TypeVar("T")
+HERE: contextvars.ContextVar[Program] = contextvars.ContextVar("here")
+
+
+class State(Enum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    DEAD = "dead"
+
+
+class Closable:
+    """Something of a program that its kernel closes when the program dies."""
+
+    def orphan(self) -> None:
+        """The program is gone; nobody is to be called."""
+
+    def wake(self) -> None:
+        """The program runs again."""
+
+
+class Program:
+    """One process of a node, from its start to its end. Made by `Network.program`."""
+
+    def __init__(self, loop: VirtualLoop, host: Host, name: str) -> None:
+        self.loop = loop
+        self.host = host
+        self.name = name
+        self.state = State.RUNNING
+        # In the order in which they were opened, for that is the order in which they are closed.
+        self.open: dict[Closable, None] = {}
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.context = contextvars.Context()
+        self.context.run(HERE.set, self)
+
+    @property
+    def node(self) -> str:
+        return self.host.name
+
+    def __repr__(self) -> str:
+        return f"<{self.node}/{self.name} {self.state.value}>"
+
+    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str = "main") -> asyncio.Task[T]:
+        """A task of this program."""
+        label = f"{self.node}/{self.name} {name}"
+        task = self.loop.create_task(coroutine, name=label, context=self.context.copy())
+        self.tasks[task] = None
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.pop(task, None)
+
+    def call(self, callback: Callable[..., T], *args: Any) -> T:
+        """Run a plain function as this program."""
+        return self.context.copy().run(callback, *args)
+
+    def kill(self) -> None:
+        if self.state is not State.DEAD:
+            self.state = State.DEAD
+            self.loop.halted(self)
+            for each in list(self.open):
+                each.orphan()
+            self.open.clear()
+
+    def pause(self) -> None:
+        if self.state is State.RUNNING:
+            self.state = State.PAUSED
+            self.loop.halted(self)
+
+    def resume(self) -> None:
+        if self.state is State.PAUSED:
+            self.state = State.RUNNING
+            self.loop.resumed(self)
+            for each in list(self.open):
+                self.loop.call_soon(each.wake, context=self.context.copy())
+
+
+def here() -> Program:
+    """The program that asks."""
+    try:
+        return HERE.get()
+    except LookupError:
+        raise NowhereError from None
