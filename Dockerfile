@@ -41,6 +41,8 @@ COPY wan wan
 COPY pops pops
 COPY tunnel_client tunnel_client
 COPY lab lab
-RUN python -m compileall -q -j 0 /popnet
+COPY requirements-runtime.lock ./
+# The mark tells whether an image is the code that somebody runs `popnet` from.
+RUN python -m compileall -q -j 0 /popnet && python -m lab.code > /popnet/.code
 
 CMD ["python", "-m", "lab.control"]

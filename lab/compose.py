@@ -33,6 +33,9 @@ RESERVED: Final = (WORLD, WAN, LAB, "prometheus", "grafana")
 ROLE_LABEL: Final = "popnet.role"
 NODE_LABEL: Final = "popnet.node"
 
+# For a control whose starter waits for it: what goes wrong before all is ready ends it.
+ALL_OR_NOTHING: Final = "POPNET_ALL_OR_NOTHING"
+
 DNS_OPTIONS: Final = ("timeout:1", "attempts:3")
 
 # IPv6 is off where there is no network of the engine's; /proc/sys is read-only inside, so all the rest is said here.

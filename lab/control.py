@@ -10,6 +10,7 @@ as they like, so it looks for those that are missing, and whatever returns is to
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -20,7 +21,10 @@ import sys
 import time
 from typing import Any
 
+import msgspec
+
 from lab import adminhttp, configs, jsonlines, supervisor_control
+from lab.compose import ALL_OR_NOTHING
 from lab.gateway.child import GatewayProcess
 from lab.gateway.ports import SOCKS_PORT, WEB_PORT, Wanted
 from lab.jsonlines import Message, RefusedError, UnreachableError
@@ -30,6 +34,7 @@ from lab.supervisor_nodes import Changes, NodeHandle, handles, summary
 from runtime.admin import TEXT, AdminRequest, AdminServer, Answer
 from topology.plan import Plan
 
+_ABORTED = 4
 _LOOK_STARTING_S = 0.05
 _LOOK_S = 0.5
 # A health check costs the engine far more than it costs us: it is answered at once when there is news, else late.
@@ -40,8 +45,10 @@ _GATEWAY = Wanted(web=str(WEB_PORT), socks=str(SOCKS_PORT), listen="0.0.0.0")
 
 
 class Control:
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, city: str | None = None) -> None:
         self.run = run
+        self.failed = False
+        self._city = city
         self.plan = Plan.from_json(run.world.read_bytes())
         self.changes = Changes()
         self.phase = "starting"
@@ -69,7 +76,8 @@ class Control:
         )
         health = AdminServer(str(self.run.path / "health.sock"), {("GET", "/health"): self._health})
         await health.start()
-        self.gateway = GatewayProcess(self.run, _GATEWAY, self.changes.notify, self.record)
+        gateway = msgspec.structs.replace(_GATEWAY, city=self._city)
+        self.gateway = GatewayProcess(self.run, gateway, self.changes.notify, self.record)
         self.gateway.start()
         tasks = [
             asyncio.create_task(self._keep_wan(), name="wan"),
@@ -119,7 +127,15 @@ class Control:
         return _LOOK_S if self.phase == "ready" else _LOOK_STARTING_S
 
     async def _until_ready(self) -> None:
-        await self.changes.until(self._all_run)
+        await self.changes.until(lambda: self._all_run() or self._trouble() is not None)
+        if (why := self._trouble()) is not None:
+            self.record("lab_failed", why=why)
+            print(why, flush=True)  # noqa: T201
+            if os.environ.get(ALL_OR_NOTHING):
+                self.failed = True
+                self._leaving.set()
+                return
+            await self.changes.until(self._all_run)
         while not await self._all_connected():  # noqa: ASYNC110 connectors have no way of calling us
             await asyncio.sleep(_LOOK_STARTING_S)
         self.phase = "ready"
@@ -128,6 +144,9 @@ class Control:
         with contextlib.suppress(RefusedError, UnreachableError):
             await jsonlines.ask_async(self.run.wan_socket, {"op": "start_timeline"})
         print(self._welcome(), flush=True)  # noqa: T201 the log of the container is for people
+
+    def _trouble(self) -> str | None:
+        return next((one.trouble for one in self.nodes.values() if one.trouble is not None), None)
 
     def _all_run(self) -> bool:
         return self.wan_ready and all(one.ready for one in self.nodes.values())
@@ -222,6 +241,9 @@ class Control:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.control", description=__doc__)
+    parser.add_argument("--city", help="visitor that a proxy user is who names none")
+    city: str | None = parser.parse_args().city
     found = [run for run in labs() if run.world.exists()]
     if len(found) != 1:
         why = "no world is prepared here; the container `world` does that"
@@ -231,11 +253,12 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    async def live() -> None:
-        await Control(found[0]).live()
+    async def live() -> int:
+        control = Control(found[0], city)
+        await control.live()
+        return _ABORTED if control.failed else 0
 
-    asyncio.run(live())
-    return 0
+    return asyncio.run(live())
 
 
 if __name__ == "__main__":

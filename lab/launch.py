@@ -56,6 +56,10 @@ class Launch:
             )
 
     @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

@@ -100,12 +100,20 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: str 
         put("  ".join(cells).rstrip())
 
 
+def _or_in_containers(arguments: list[str]) -> None:
+    """Run the same command inside a lab of containers, if there is one. Returns when there is none."""
+    from lab.cli import elsewhere
+
+    elsewhere.run(arguments)
+
+
 def main() -> None:
     for module in _MODULES:
         importlib.import_module(f"lab.cli.{module}")
     try:
         code = app(standalone_mode=False)
     except NoLabError as error:
+        _or_in_containers(sys.argv[1:])
         say(f"popnet: {error}")
         sys.exit(Code.NO_LAB)
     except WorldError as error:

@@ -14,11 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from lab import launch
-from lab.cli import tracing
+from lab.cli import elsewhere, tracing
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
 from lab.driver import DEFAULT_NAME, Lab, LabError
+from lab.drivers import base
+from lab.drivers.local import LocalDriver
 from lab.gateway import ports
-from lab.rundir import RunDir, labs
+from lab.rundir import labs
 
 DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
 
@@ -26,6 +28,7 @@ DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
 class Driver(enum.StrEnum):
     auto = "auto"
     local = "local"
+    docker = "docker"
 
 
 class _Progress:
@@ -57,7 +60,9 @@ def up(
     ] = None,
     driver: Annotated[
         Driver,
-        typer.Option(help="local: network namespaces on this machine. auto: what it can do."),
+        typer.Option(
+            help="local: network namespaces on this machine. docker: containers. auto: what it can do."
+        ),
     ] = Driver.auto,
     detach: Annotated[
         bool,
@@ -101,10 +106,9 @@ def up(
         }
     except ports.PortError as error:
         raise LabError(str(error)) from None
+    chosen = _driver(driver, gateway)
     try:
-        running = launch.up(
-            file or DEFAULT_WORLD, name, detach=detach, gateway=gateway, progress=progress
-        )
+        running = chosen.up(file or DEFAULT_WORLD, name, detach=detach, progress=progress)
     except launch.UpError as error:
         progress.done(f"failed: {error.why}")
         for line in error.log:
@@ -114,12 +118,16 @@ def up(
         raise typer.Exit(error.code) from None
     failed = None
     try:
-        lab = Lab(running.run)
-        where = ports.read(lab.dir.path)
-        progress.done(_headline(lab.status(), connections(lab), where))
-        _say_doors(where)
-        if first_request is not None:
-            _first_request(lab, lab.visitor(first_request))
+        if isinstance(running, launch.Launch):
+            lab = Lab(running.run)
+            where = ports.read(lab.dir.path)
+            progress.done(_headline(lab.status(), connections(lab), where))
+            _say_doors(where)
+            if first_request is not None:
+                _first_request(lab, lab.visitor(first_request))
+        else:
+            progress.done(f"{running.name} is up")
+            elsewhere.after_up(running.name, first_request)
         if not detach:
             say("Ctrl-C ends the lab.")
             failed = running.wait()
@@ -140,6 +148,16 @@ def up(
     say("the lab has ended")
 
 
+def _driver(wanted: Driver, gateway: dict[str, str | None]) -> base.Driver:
+    """Another system than Linux has no network namespaces: there, a lab is containers."""
+    if wanted is Driver.docker or (wanted is Driver.auto and sys.platform != "linux"):
+        # The SDK costs a fifth of a second that no other command should pay.
+        from lab.drivers.docker import DockerDriver
+
+        return DockerDriver(gateway)
+    return LocalDriver(gateway)
+
+
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -157,6 +175,16 @@ def _first_request(lab: Lab, visitor: str) -> None:
         raise LabError(f"the first request had no response: {told}")
     tracing.show(told)
     say(_what_next(lab, visitor, address))
+
+
+@app.command(name="first-request", hidden=True)
+def first_request(
+    visitor: Annotated[str, typer.Option("--from", help="The visitor that asks.")],
+    name: NameOption = None,
+) -> None:
+    """What `popnet up --first-request` shows in the end."""
+    lab = Lab.open(name)
+    _first_request(lab, lab.visitor(visitor))
 
 
 def _what_next(lab: Lab, visitor: str, address: str) -> str:
@@ -191,15 +219,21 @@ def down(
 
     Also after a crash: leftovers are found by the mark that every process of a lab carries.
     """
+    local = LocalDriver()
+    docker = elsewhere.driver()
     if everything:
-        for run in labs():
-            launch.down(run)
-            say(f"{run.name} is down")
+        drivers: list[base.Driver] = [local, *([docker] if docker is not None else [])]
+        for driver in drivers:
+            for one in driver.names():
+                driver.down(one)
+                say(f"{one} is down")
         return
     if name is None:
-        found = labs()
-        name = found[0].name if len(found) == 1 else DEFAULT_NAME
-    leftovers = launch.down(RunDir.of(name))
+        found = local.names() or (docker.names() if docker is not None else [])
+        name = found[0] if len(found) == 1 else DEFAULT_NAME
+    leftovers = local.down(name)
+    if leftovers is None and docker is not None:
+        leftovers = docker.down(name)
     if leftovers is None:
         say(f"popnet: no lab named {name}")
         raise typer.Exit(Code.NO_LAB)
