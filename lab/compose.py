@@ -138,6 +138,7 @@ def text(plan: Plan, world_file: Path, directory: Path, context: Path) -> str:
                 lines += _lab(one, plan)
             case _:
                 lines += _node(one)
+    lines += _watching(_relative(context / "deploy", directory))
     lines += ["volumes:", "  run: {}", ""]
     return "\n".join(lines)
 
@@ -253,6 +254,28 @@ def _node(one: Container) -> list[str]:
         f"    hostname: {one.name}",
         f"    command: {_list(one.command)}",
         f"    labels: {_labels(one)}",
+        "",
+    ]
+
+
+def _watching(deploy: str) -> list[str]:
+    """Others' programs, for those who want metrics over time: profiles `metrics` and `grafana` (both, with it)."""
+    return [
+        "  # docker compose --profile metrics up -d: http://localhost:9090/ and, with profile grafana, :3000",
+        "  prometheus:",
+        "    image: ${PROMETHEUS_IMAGE:-prom/prometheus}",
+        "    profiles: [metrics, grafana]",
+        f"    volumes: [{deploy}/prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro]",
+        '    ports: ["127.0.0.1:${POPNET_PROMETHEUS_PORT:-9090}:9090"]',
+        "",
+        "  grafana:",
+        "    image: ${GRAFANA_IMAGE:-grafana/grafana}",
+        "    profiles: [grafana]",
+        '    environment: {GF_AUTH_ANONYMOUS_ENABLED: "true", GF_AUTH_ANONYMOUS_ORG_ROLE: Admin}',
+        "    volumes:",
+        f"      - {deploy}/grafana/provisioning:/etc/grafana/provisioning:ro",
+        f"      - {deploy}/grafana/dashboards:/var/lib/grafana/dashboards:ro",
+        '    ports: ["127.0.0.1:${POPNET_GRAFANA_PORT:-3000}:3000"]',
         "",
     ]
 
