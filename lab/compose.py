@@ -23,7 +23,6 @@ from wan import tun
 IMAGE: Final = "popnet"
 BASE: Final = "/run/popnet"
 USER: Final = "popnet"
-WORLD_FILE: Final = "/world/topology.yaml"
 STOP_S: Final = 15
 
 # Containers of every lab; no node may have such a name.
@@ -73,28 +72,29 @@ class Container:
         return {ROLE_LABEL: self.role, **node}
 
 
-def run_dir(plan: Plan) -> RunDir:
-    return RunDir(Path(BASE, plan.name))
+def run_dir(name: str) -> RunDir:
+    """Of the lab of this name, as its containers see it."""
+    return RunDir(Path(BASE, name))
 
 
-def health_command(plan: Plan) -> tuple[str, ...]:
+def health_command(run: RunDir) -> tuple[str, ...]:
     """Waits for news (see lab/control.py), so it may be asked again at once and still costs next to nothing."""
-    path = str(run_dir(plan).path / "health.sock")
+    path = str(run.path / "health.sock")
     return ("curl", "-sSf", "--unix-socket", path, "http://lab/health")
 
 
-def common_environment(plan: Plan) -> dict[str, str]:
-    return {RUN_VARIABLE: str(run_dir(plan).path)}
+def common_environment(run: RunDir) -> dict[str, str]:
+    return {RUN_VARIABLE: str(run.path)}
 
 
-def node_environment(plan: Plan) -> dict[str, str]:
+def node_environment(run: RunDir) -> dict[str, str]:
     return {
-        **common_environment(plan),
-        "SSL_CERT_FILE": str(run_dir(plan).etc / "ca-bundle.pem"),
+        **common_environment(run),
+        "SSL_CERT_FILE": str(run.etc / "ca-bundle.pem"),
     }
 
 
-def containers(plan: Plan, world_file: str = WORLD_FILE) -> tuple[Container, ...]:
+def containers(plan: Plan, run: RunDir, world_file: str) -> tuple[Container, ...]:
     """In the order in which they may start; `world` must have ended well before the others do. ComposeError."""
     for name in plan.nodes:
         if name.casefold() in RESERVED or not _SERVICE.fullmatch(name):
@@ -102,7 +102,6 @@ def containers(plan: Plan, world_file: str = WORLD_FILE) -> tuple[Container, ...
                 f"a node named {name!r} cannot be a container: letters, digits, . _ - "
                 f"(not {', '.join(RESERVED)})"
             )
-    run = run_dir(plan)
     files = ("--world", str(run.world), "--socket", str(run.wan_socket))
     return (
         Container(WORLD, WORLD, ("python", "-m", "lab.control_world", world_file)),
@@ -123,19 +122,20 @@ def text(plan: Plan, world_file: Path, directory: Path, context: Path) -> str:
     """docker-compose.yml, to lie in `directory`; `context` is where the Dockerfile is."""
     built = _relative(context, directory)
     lines = [_HEAD.format(world=plan.name, file=os.path.relpath(world_file, directory))]
-    lines += _anchors(plan)
+    run = run_dir(plan.name)
+    lines += _anchors(run)
     lines.append("services:")
     sources = [world_file]
     if plan.world.internet.rtt_csv is not None:
         sources.append(world_file.parent / plan.world.internet.rtt_csv)
-    for one in containers(plan, f"/world/{world_file.name}"):
+    for one in containers(plan, run, f"/world/{world_file.name}"):
         match one.role:
             case "world":
                 lines += _world(one, built, _mounts(sources, world_file.parent, directory))
             case "wan":
                 lines += _wan(one)
             case "lab":
-                lines += _lab(one, plan)
+                lines += _lab(one, run)
             case _:
                 lines += _node(one)
     lines += _watching(_relative(context / "deploy", directory))
@@ -155,9 +155,9 @@ _HEAD = """\
 """
 
 
-def _anchors(plan: Plan) -> list[str]:
-    common = common_environment(plan).items()
-    node = node_environment(plan).items()
+def _anchors(run: RunDir) -> list[str]:
+    common = common_environment(run).items()
+    node = node_environment(run).items()
     return [
         "x-popnet: &popnet",
         f"  image: {IMAGE}",
@@ -218,13 +218,13 @@ def _wan(one: Container) -> list[str]:
     ]
 
 
-def _lab(one: Container, plan: Plan) -> list[str]:
+def _lab(one: Container, run: RunDir) -> list[str]:
     published = (
         (PUBLISHED_WEB, WEB_PORT),
         (PUBLISHED_SOCKS, SOCKS_PORT),
     )
     environment = [
-        *common_environment(plan).items(),
+        *common_environment(run).items(),
         *((name, f"${{{name}:-{port}}}") for name, port in published),
     ]
     ports = [f'"127.0.0.1:${{{name}:-{port}}}:{port}"' for name, port in published]
@@ -237,7 +237,7 @@ def _lab(one: Container, plan: Plan) -> list[str]:
         f"    command: {_list(one.command)}",
         "    restart: unless-stopped",
         "    healthcheck:  # a check waits until there is news, or a minute",
-        f"      test: {_list(('CMD', *health_command(plan)))}",
+        f"      test: {_list(('CMD', *health_command(run)))}",
         "      interval: 1s",
         "      timeout: 90s",
         "      retries: 1",

@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ from lab.compose import ALL_OR_NOTHING
 from lab.gateway.child import GatewayProcess
 from lab.gateway.ports import SOCKS_PORT, WEB_PORT, Wanted
 from lab.jsonlines import Message, RefusedError, UnreachableError
-from lab.rundir import RUN_VARIABLE, RunDir, labs
+from lab.rundir import RUN_VARIABLE, RunDir
 from lab.supervisor_links import LinkFollower
 from lab.supervisor_nodes import Changes, NodeHandle, handles, summary
 from runtime.admin import TEXT, AdminRequest, AdminServer, Answer
@@ -244,17 +245,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.control", description=__doc__)
     parser.add_argument("--city", help="visitor that a proxy user is who names none")
     city: str | None = parser.parse_args().city
-    found = [run for run in labs() if run.world.exists()]
-    if len(found) != 1:
+    run = RunDir(Path(os.environ[RUN_VARIABLE]))
+    if not run.world.exists():
         why = "no world is prepared here; the container `world` does that"
         print(f"control: {why}", file=sys.stderr)  # noqa: T201
         return 3
-    os.environ[RUN_VARIABLE] = str(found[0].path)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def live() -> int:
-        control = Control(found[0], city)
+        control = Control(run, city)
         await control.live()
         return _ABORTED if control.failed else 0
 

@@ -1,6 +1,6 @@
 """`python -m lab.control_world FILE`: prepares the volume that the containers of one lab share, then ends.
 
-FILE is a world file, or a resolved world (world.json). Run before every other container starts. What it finds of
+FILE is a world file, or a resolved world (world.json); POPNET_RUN says where. Run before every other container starts. What it finds of
 the same world stays as it is, certificates and all: a part of a lab may be started again while the rest runs.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 
 from lab import configs, isolation, jsonlines, pki
 from lab.jsonlines import UnreachableError
-from lab.rundir import RunDir, RunDirError, base
+from lab.rundir import RUN_VARIABLE, RunDir, RunDirError
 from topology.load import load_world
 from topology.plan import Plan
 from topology.problems import WorldError
@@ -25,16 +26,15 @@ _BAD_INPUT = 2
 _STAMP = "prepared"
 
 
-def prepare(plan: Plan) -> str:
+def prepare(plan: Plan, run: RunDir) -> str:
     """What was done, as a sentence."""
-    run = RunDir.of(plan.name)
     run.check_lengths(list(plan.nodes))
     world = plan.to_json()
     stamp = run.path / _STAMP
     mark = hashlib.sha256(world + _code()).hexdigest()
     if stamp.exists() and stamp.read_text() == mark:
-        return f"{plan.name}: prepared already"
-    others = [path for path in base().iterdir() if path.is_dir()]
+        return f"{run.name}: prepared already"
+    others = [path for path in run.path.parent.iterdir() if path.is_dir()]
     for path in others:
         if _lives(RunDir(path)):
             raise RunDirError(
@@ -48,7 +48,7 @@ def prepare(plan: Plan) -> str:
     isolation.write_files(run.etc, run.pki / "ca.pem", plan.nodes.values())
     configs.write(plan, run)
     stamp.write_text(mark)
-    return f"{plan.name}: {len(plan.nodes)} nodes prepared"
+    return f"{run.name}: {len(plan.nodes)} nodes prepared"
 
 
 def _code() -> bytes:
@@ -74,7 +74,7 @@ def main() -> int:
             plan = Plan.from_json(file.read_bytes())
         else:
             plan = Plan.of(load_world(file))
-        print(prepare(plan))  # noqa: T201
+        print(prepare(plan, RunDir(Path(os.environ[RUN_VARIABLE]))))  # noqa: T201
     except WorldError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201

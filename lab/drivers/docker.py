@@ -117,7 +117,7 @@ class DockerDriver:
         plan = Plan.of(load_world(file))
         name = RunDir.of(name or plan.name).name
         try:
-            containers = compose.containers(plan, f"{BASE}/world.json")
+            containers = compose.containers(plan, compose.run_dir(name), f"{BASE}/world.json")
         except compose.ComposeError as error:
             raise UpError(str(error), _BAD_INPUT, []) from error
         if (other := find(self.client).get(name)) is not None:
@@ -293,13 +293,13 @@ class _Making:
         return f"{self._project}_run"
 
     def _options(self, one: Container) -> dict[str, Any]:
-        plan = self._plan
+        run = compose.run_dir(self._name)
         options: dict[str, Any] = {
             "image": IMAGE,
             "name": f"{self._project}-{one.name}",
             "command": list(one.command),
             "user": compose.USER,
-            "environment": compose.common_environment(plan),
+            "environment": compose.common_environment(run),
             "volumes": [f"{self._volume}:{BASE}"],
             "network_mode": "none",
             "labels": {
@@ -321,7 +321,7 @@ class _Making:
                 "dns_search": ["."],
                 "dns_opt": list(compose.DNS_OPTIONS),
                 "sysctls": dict(compose.SYSCTLS),
-                "environment": compose.node_environment(plan),
+                "environment": compose.node_environment(run),
             }
         elif one.role == WAN:
             options["restart_policy"] = {"Name": "unless-stopped"}
@@ -329,7 +329,7 @@ class _Making:
             published = self._published()
             del options["network_mode"]
             options["environment"] = {
-                **compose.common_environment(plan),
+                **compose.common_environment(run),
                 **{variable: str(port) for variable, (_, port) in published.items()},
                 compose.ALL_OR_NOTHING: "1",
             }
@@ -337,7 +337,7 @@ class _Making:
                 f"{inside}/tcp": ("127.0.0.1", port) for inside, port in published.values()
             }
             options["healthcheck"] = {
-                "test": ["CMD", *compose.health_command(plan)],
+                "test": ["CMD", *compose.health_command(run)],
                 "interval": _SECOND_NS,
                 "timeout": 90 * _SECOND_NS,
                 "retries": 1,

@@ -93,7 +93,7 @@ def test_a_matrix_comes_along(tmp_path: Path) -> None:
 def test_names_that_containers_of_the_lab_have(tmp_path: Path, name: str) -> None:
     text = WORLD.replace("[london]", f"{{{name}: {{at: [51.5, 0]}}}}")
     with pytest.raises(compose.ComposeError, match=name):
-        compose.containers(plan(tmp_path, text))
+        compose.containers(plan(tmp_path, text), compose.run_dir("w"), "/w.yaml")
 
 
 def test_the_mark_of_the_code_follows_the_code(tmp_path: Path) -> None:
