@@ -90,7 +90,6 @@ class PopProcess:
             config.name,
             self,
             ingress,
-            self.registry,
             limits=limits,
             timeouts=timeouts,
             hop_limit=config.routing.hop_limit - 1,  # the first hop is ours
@@ -117,7 +116,7 @@ class PopProcess:
             engine=config.engine,
             rng=self._rng,
             on_change=self._changed,
-            on_news=self._refresh_routes,
+            on_news=self._learnt,
             on_request=self.proxy.on_neighbor,
             events=self.events,
             clock=clock,
@@ -145,9 +144,15 @@ class PopProcess:
         neighbor = self.overlay.neighbors.get(name)
         return neighbor.data if neighbor is not None and neighbor.up else None
 
-    def tunnel_connection(self, connection: Connection) -> Http2Connection:
-        assert isinstance(connection.carrier, TunnelLink)
-        return connection.carrier.http2
+    def tunnel(self, tunnel: str, preferred: str) -> tuple[Connection, Http2Connection] | None:
+        while (connection := self.registry.choose(tunnel, preferred)) is not None:
+            assert isinstance(connection.carrier, TunnelLink)
+            http2 = connection.carrier.http2
+            if not http2.closed:
+                return connection, http2
+            # Its streams hear of the loss first, and look for another way before it is off the list.
+            self.registry.remove(connection)
+        return None
 
     # Knowledge
 
@@ -172,6 +177,11 @@ class PopProcess:
 
     def live_links(self) -> list[tuple[str, str, float]]:
         return self.directory.live_links(self._declared)
+
+    def _learnt(self, moved: list[tuple[str, str]]) -> None:
+        for name, pop in moved:
+            self.tunnels.moved_away(name, pop)
+        self._refresh_routes()
 
     def _refresh_routes(self) -> None:
         self.routes_changed_at = self.clock()

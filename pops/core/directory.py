@@ -12,9 +12,18 @@ A PoP that restarts begins at 1 again and may meet its own former words; it then
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from routing.api import Exit
 from wire.advert import AdvertisedExit, Advertisement
+
+
+class News(NamedTuple):
+    """What was learnt: advertisements to pass on, and names of connections of ours that another PoP
+    holds now (with that PoP)."""
+
+    adverts: list[Advertisement]
+    moved: list[tuple[str, str]]
 
 
 class Directory:
@@ -43,9 +52,10 @@ class Directory:
         self._known[self.me] = advert
         return advert
 
-    def receive(self, adverts: Iterable[Advertisement]) -> list[Advertisement]:
-        """Take what a neighbour said. Returns what is news and must be passed on."""
-        news = []
+    def receive(self, adverts: Iterable[Advertisement]) -> News:
+        """Take what a neighbour said."""
+        news: list[Advertisement] = []
+        moved: list[tuple[str, str]] = []
         for advert in adverts:
             if advert.origin == self.me:
                 own = self.own
@@ -57,7 +67,22 @@ class Directory:
             if known is None or advert.seq > known.seq:
                 self._known[advert.origin] = advert
                 news.append(advert)
-        return news
+                if known is not None:
+                    moved += [(name, advert.origin) for name in self._moved(known, advert)]
+        return News(news, moved)
+
+    def _moved(self, before: Advertisement, advert: Advertisement) -> list[str]:
+        """Connections of ours that appear at another PoP: the connector lost us and dialled again.
+
+        When anycast moves under a live connection its packets stop coming here, and nothing tells us so
+        before a ping goes unanswered for too long. Only what is new in `advert` counts: after a
+        partition heals nobody can say which of two claims is the older one.
+        """
+        own = self.own
+        if own is None or not own.exits:
+            return []
+        new = {e.connection for e in advert.exits} - {e.connection for e in before.exits}
+        return sorted(new & {e.connection for e in own.exits})
 
     def everything(self) -> list[Advertisement]:
         """For a neighbour that has just been reached, in a fixed order."""

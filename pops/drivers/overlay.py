@@ -203,7 +203,7 @@ class Neighbor:
 
 class OverlayMesh:
     """All neighbours, and those for whom we are one. `on_change`: who is up has changed;
-    `on_news`: the directory has learnt something."""
+    `on_news`: the directory has learnt something, and which connections of ours went elsewhere."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class OverlayMesh:
         engine: EngineName,
         rng: random.Random,
         on_change: Callable[[], None],
-        on_news: Callable[[], None],
+        on_news: Callable[[list[tuple[str, str]]], None],
         on_request: Callable[[Stream], StreamUser],
         events: EventLog,
         clock: Clock,
@@ -297,12 +297,12 @@ class OverlayMesh:
         except WireError as error:
             self.events.emit("overlay_nonsense", neighbor=sender, reason=str(error))
             return 400
-        if news:
+        if news.adverts:
             # Our own, outnumbered after a restart, must reach the one who told us too.
-            own = [advert for advert in news if advert.origin == self.me]
-            self.flood([advert for advert in news if advert.origin != self.me], sender)
+            own = [advert for advert in news.adverts if advert.origin == self.me]
+            self.flood([advert for advert in news.adverts if advert.origin != self.me], sender)
             self.flood(own)
-            self.on_news()
+            self.on_news(news.moved)
         return 204
 
     def abort(self) -> None:

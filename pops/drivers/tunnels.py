@@ -95,6 +95,13 @@ class Tunnels:
         for link in list(self.links):
             link.http2.abort()
 
+    def moved_away(self, name: str, pop: str) -> None:
+        """The connector holds this connection at another PoP now: ours is dead, whatever TCP believes."""
+        for link in list(self.links):
+            if link.connection is not None and link.connection.name == name:
+                self.events.emit("tunnel_moved", connection=name, to=pop)
+                link.http2.abort()
+
     def close(self) -> None:
         for link in list(self.links):
             link.http2.close()

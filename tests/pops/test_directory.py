@@ -61,7 +61,7 @@ class Mesh:
             if not waiting:
                 return
             here, there = self.rng.choice(waiting)
-            news = self.pops[there].receive(self.queues[here, there].pop(0))
+            news = self.pops[there].receive(self.queues[here, there].pop(0)).adverts
             self.flood(there, [a for a in news if a.origin != there], here)
             self.flood(there, [a for a in news if a.origin == there])
         raise AssertionError("it never settles")
@@ -100,9 +100,9 @@ def test_nothing_is_said_when_nothing_changed() -> None:
 def test_the_newest_wins_and_is_passed_on_once() -> None:
     directory = Directory("A")
     new, old = Advertisement("B", 5, ("A",), (EXIT,)), Advertisement("B", 4)
-    assert directory.receive([new]) == [new]
-    assert directory.receive([new]) == []
-    assert directory.receive([old]) == []
+    assert directory.receive([new]).adverts == [new]
+    assert directory.receive([new]).adverts == []
+    assert directory.receive([old]).adverts == []
     directory.set_local(["B"], ())
     assert "t" in directory.exits()
 
@@ -110,9 +110,9 @@ def test_the_newest_wins_and_is_passed_on_once() -> None:
 def test_after_a_restart_it_jumps_over_what_it_once_said() -> None:
     directory = Directory("A")
     directory.set_local([], ())
-    own = directory.receive([Advertisement("A", 57, ("B",), (EXIT,))])
+    own = directory.receive([Advertisement("A", 57, ("B",), (EXIT,))]).adverts
     assert [(advert.origin, advert.seq, advert.exits) for advert in own] == [("A", 58, ())]
-    assert directory.receive(own) == []
+    assert directory.receive(own).adverts == []
 
 
 def test_links_that_are_not_declared_or_not_alive_are_not_used() -> None:
@@ -155,3 +155,19 @@ def test_all_who_are_connected_agree_after_any_history(data: st.DataObject) -> N
         assert set(mesh.pops[name].reachable()) == found
         exits = {(e.pop, e.connection) for e in mesh.pops[name].exits().get("t", [])}
         assert exits == {(pop, mesh.exits[pop][0].connection) for pop in found if mesh.exits[pop]}
+
+
+def test_a_connection_that_appears_elsewhere_has_moved() -> None:
+    directory = Directory("A")
+    directory.set_local(("B",), (EXIT,))
+    assert directory.receive([Advertisement("B", 1, ("A",))]).moved == []
+    moved = directory.receive([Advertisement("B", 2, ("A",), (EXIT,))]).moved
+    assert moved == [(EXIT.connection, "B")]
+    again = directory.receive([Advertisement("B", 3, ("A", "C"), (EXIT,))]).moved
+    assert again == [], "it is no news a second time: the connector may have come back to us"
+
+
+def test_a_claim_that_was_always_there_moves_nothing() -> None:
+    directory = Directory("A")
+    directory.set_local(("B",), (EXIT,))
+    assert directory.receive([Advertisement("B", 1, ("A",), (EXIT,))]).moved == []
