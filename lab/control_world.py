@@ -1,7 +1,8 @@
 """`python -m lab.control_world FILE`: prepares the volume that the containers of one lab share, then ends.
 
-FILE is a world file, or a resolved world (world.json); POPNET_RUN says where. Run before every other container starts. What it finds of
-the same world stays as it is, certificates and all: a part of a lab may be started again while the rest runs.
+FILE is a world file, or a resolved world (world.json); POPNET_RUN says where. It runs before every other container.
+What it finds of the same world stays as it is, certificates and all: a part of a lab may be started again while the
+rest runs.
 """
 
 from __future__ import annotations
