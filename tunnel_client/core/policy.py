@@ -14,7 +14,7 @@ class Policy:
     connections: int = 4
     start_interval_s: float = 0.25
     """Between the starts of connections 1, 2, 3: a new tunnel should not arrive as a burst."""
-    backoff_base_s: float = 1.0
+    backoff_base_s: float = 0.5
     retries: int = 5
     """How often the longest wait doubles: with 5 and one second, up to 32 seconds."""
     dial_timeout_s: float = 10.0
