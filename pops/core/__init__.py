@@ -1,1 +1,11 @@
-"""core."""
+"""What a PoP decides: pure functions and small state, all without I/O.
+
+    ingress    a visitor's request head > a refusal, or the request as the connector shall get it
+    egress     a connector's response head > the origin's response, or a fault
+    registry   tunnel > connector > connection: who may register, which one a request takes
+    directory  what all PoPs say of themselves: who is there, who holds which tunnel
+    pages      error pages              timing     the server-timing field
+    zone       the names of this world
+
+Headers are in HTTP/2 form here: (name, value) bytes, lower case, pseudo-header fields first.
+"""

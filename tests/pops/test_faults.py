@@ -299,3 +299,29 @@ def test_a_stream_without_a_byte_is_given_up(edge: Any) -> None:
         await world.until(lambda: connector.requests[0].message.reset is not None)
 
     edge(scenario)
+
+
+@pytest.mark.parametrize("at", ["A", "B"])
+def test_a_connection_that_dies_leaves_its_requests_to_its_twin(edge: Any, at: str) -> None:
+    async def scenario(world: Any) -> None:
+        gone = asyncio.Event()
+
+        async def slow(request: Any) -> None:
+            await gone.wait()
+            request.stream.send_headers(world.reply(200), end=True)
+
+        await world.start("AB", PAIR)
+        first = await world.connector(at, slow)
+        second = await world.connector(at, slow, index=1, client=first.client)
+        await world.until(lambda: len(world.pops["A"].directory.exits()[world.tunnel]) == 2)
+        visitor = await world.visitor("A")
+        exchange = visitor.start()
+        await world.until(lambda: first.requests or second.requests)
+        used, twin = (first, second) if first.requests else (second, first)
+        used.http2.abort()
+        await world.until(lambda: twin.requests)
+        gone.set()
+        answer = await exchange.whole()
+        assert (answer.status, answer.get("popnet-connection")) == (200, f"c{twin.index}")
+
+    edge(scenario)
