@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never, cast
@@ -16,8 +18,10 @@ from lab.gateway.handshake import Dial, Effect, Handshake, Refuse, Reply, Unknow
 from lab.gateway.visitors import DialError, VisitorNetwork
 
 _HANDSHAKE_WITHIN_S = 30.0
-_MOST_CLIENTS = 1024
+MOST_CLIENTS = 1024
 _WRITE_HIGH = 256 * 1024
+# struct linger: on, 0 s (socket(7)): closing sends RST.
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
@@ -134,7 +138,12 @@ class _Side(asyncio.Protocol):
             self.transport.close()
 
     def abort(self) -> None:
+        """By a reset: who is cut off in the middle shall not take it for the end."""
         if self.transport is not None:
+            with contextlib.suppress(OSError):
+                self.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _RESET
+                )
             self.transport.abort()
 
 
@@ -151,7 +160,7 @@ class Client(_Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self._proxy.clients) >= _MOST_CLIENTS:
+        if len(self._proxy.clients) >= MOST_CLIENTS:
             self._proxy.turned_away += 1
             self.abort()
             return

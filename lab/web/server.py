@@ -228,8 +228,9 @@ def _reply(stream: Stream, found: Answer, *, head: bool = False) -> None:
 
 def _is_ours(host: str) -> bool:
     """An address, localhost, or a name without a dot (a container's): never a name that somebody could register."""
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    if "." not in name and ":" not in name:
+    bracketed = host.startswith("[")
+    name = host[1:].partition("]")[0] if bracketed else host.partition(":")[0]
+    if "." not in name and not bracketed:
         return bool(name)
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(name)
