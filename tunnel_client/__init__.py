@@ -14,7 +14,7 @@ configuration, and either can replace the other.
     __main__.py     `python -m tunnel_client run --token ... --url http://localhost:8000`
 
 Where it departs from cloudflared, and why: it sends heartbeats (a silent loss is found in seconds
-instead of minutes), it reconnects with full jitter from one second, it obeys `retryAfter`, a loss
+instead of minutes), it reconnects with full jitter from half a second, it obeys `retryAfter`, a loss
 before the first registration is retried instead of ending the process, and after a drain it leaves
 by itself when nothing runs any more. Not served: QUIC, raw TCP and UDP, post-quantum-only key
 exchange, the quick-tunnel and management services.

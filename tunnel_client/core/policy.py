@@ -16,7 +16,7 @@ class Policy:
     """Between the starts of connections 1, 2, 3: a new tunnel should not arrive as a burst."""
     backoff_base_s: float = 0.5
     retries: int = 5
-    """How often the longest wait doubles: with 5 and one second, up to 32 seconds."""
+    """How often the longest wait doubles: with 5 and half a second, up to 16 seconds."""
     dial_timeout_s: float = 10.0
     """TCP and TLS. Three round trips and two lost packets fit in."""
     register_timeout_s: float = 10.0
