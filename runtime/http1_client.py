@@ -246,6 +246,7 @@ class _OriginConnection(asyncio.Protocol):
         self._stream: Http1ClientStream | None = None
         self._head = b""
         self._reading_paused = False
+        self._writing_paused = False
 
     def start(self, stream: Http1ClientStream) -> None:
         """Carry this exchange: write its head, and what body came before there was a connection."""
@@ -265,7 +266,7 @@ class _OriginConnection(asyncio.Protocol):
             self._client.loop.call_soon(self._flush_head)
 
     def _drained_early(self, stream: Http1ClientStream) -> None:
-        if not stream._over and stream._waits and self._backlog() < LOW_WATER:
+        if not stream._over and stream._waits and not self._writing_paused:
             stream._waits = False
             stream.user.drained()
 
@@ -297,10 +298,12 @@ class _OriginConnection(asyncio.Protocol):
         return self._stream is not None and not stream._ended and self.origin.tls is None
 
     def pause_writing(self) -> None:
+        self._writing_paused = True
         if self._stream is not None:
             self._stream._waits = True
 
     def resume_writing(self) -> None:
+        self._writing_paused = False
         stream = self._stream
         if stream is not None and stream._waits:
             stream._waits = False
