@@ -232,9 +232,25 @@ def _decode_name(text: bytes) -> bytes:
     return name
 
 
+# An origin says the same short things over and over.
+_REMEMBERED = 128
+
+
+@lru_cache(maxsize=2048)
+def _encode_pair(name: bytes, value: bytes) -> bytes:
+    return _encode_name(name) + b":" + _encode(value)
+
+
 def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The value of `RESPONSE_HEADERS`. Empty for no headers."""
-    return b";".join([_encode_name(name) + b":" + _encode(value) for name, value in headers])
+    return b";".join(
+        [
+            _encode_pair(name, value)
+            if len(value) <= _REMEMBERED
+            else _encode_name(name) + b":" + _encode(value)
+            for name, value in headers
+        ]
+    )
 
 
 def parse_serialized_headers(text: bytes) -> Headers:
