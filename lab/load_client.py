@@ -88,13 +88,18 @@ class Visitor:
         self._idle: dict[tuple[str, str, int], list[_Exchange]] = {}
 
     async def get(
-        self, url: str, *, method: str = "GET", headers: dict[str, str] | None = None
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> Visit:
         """Never raises for what the network does."""
         visit = Visit(self._clock())
         phase = ["dns"]
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s or self._timeout_s):
                 await self._get(visit, phase, url, method, headers or {})
         except _Failed as error:
             visit.error = str(error)

@@ -57,12 +57,32 @@ class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rate_limit: RateLimit | None = None
 
 
+Url = Annotated[str, Meta(pattern="^https?://")]
+
+
 class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests that the lab sends by itself."""
 
     rate_per_s: Annotated[Positive, Meta(description="Of all visitors together.")]
-    url: Annotated[str, Meta(pattern="^https?://")]
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    url: Annotated[
+        Url | None, Meta(description="What is asked for; {size} in it becomes one of `sizes`.")
+    ] = None
+    mix: Annotated[
+        dict[Url, Positive],
+        Meta(description="Several URLs instead, each with its weight."),
+    ] = field(default_factory=dict)
+    sizes: Annotated[
+        tuple[Annotated[int, Meta(ge=0)], ...],
+        one_or_many("Bytes, each as likely as the others."),
+    ] = ()
+    arrivals: Annotated[
+        Literal["poisson", "constant", "uniform"],
+        Meta(description="uniform: one request in each interval, anywhere in it."),
+    ] = "poisson"
     visitors: Annotated[tuple[Name, ...], Meta(description="Left out: all of them.")] = field(
         default=()
     )
+    keep_alive: Annotated[
+        bool, Meta(description="Reuse connections; otherwise every request begins with DNS.")
+    ] = False
+    timeout: Annotated[Period, Meta(description="After which a request has failed.")] = 20.0

@@ -11,7 +11,7 @@ NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"
 DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h)\s*$"
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What was measured, a comparison, a number with its unit.
-ASSERTION_PATTERN = r"^\s*[a-z].*?(<=|>=|<|>|==)\s*[0-9.]+\s*[a-z%]*\s*$"
+ASSERTION_PATTERN = r"^\s*[a-z].*?(<=|>=|<|>|==|\swithin\s)\s*[0-9.]+\s*[a-z%]*\s*$"
 
 # In words, for messages.
 PATTERNS = {

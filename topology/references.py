@@ -139,7 +139,17 @@ def _check_security(document: Document, world: World, names: Names) -> None:
 def _check_load(document: Document, world: World, names: Names) -> None:
     if world.load is None:
         return
-    host = urlsplit(world.load.url).hostname or ""
-    names.check(("load", "url"), host, [name.lower() for name in names.hostnames], "name in dns")
+    load, known = world.load, [name.lower() for name in names.hostnames]
+    if (load.url is None) == (not load.mix):
+        document.problem(("load",), "both" if load.mix else "neither", "one of url and mix")
+    if load.url is not None:
+        names.check(("load", "url"), urlsplit(load.url).hostname or "", known, "name in dns")
+    for url in load.mix:
+        path = ("load", "mix", url)
+        names.check(path, urlsplit(url).hostname or "", known, "name in dns", at_key=True)
+    sized = any("{size}" in url for url in (load.url or "", *load.mix))
+    if sized != bool(load.sizes):
+        found = "{size} in a URL and no sizes" if sized else "sizes and no {size} in a URL"
+        document.problem(("load",), found, "both or neither")
     for i, visitor in enumerate(world.load.visitors):
         names.check(("load", "visitors", i), visitor, names.visitors, "visitor")

@@ -66,6 +66,7 @@ _MODULES = (
     "checking",
     "composing",
     "fidelity",
+    "run",
 )
 
 

@@ -12,7 +12,6 @@ announcing a PoP when it is ready, killing it, telling PoPs of changed links. Ti
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import json
 import math
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, assert_never
 
 from lab import configs, origin
+from lab.driver import LabError
 from lab.drivers import virtual_pki
 from lab.load_client import Visit, Visitor
 from lab.resolving import LabResolver
@@ -50,7 +50,7 @@ _LINKS_TOLD_S = 0.02
 _LOOK_EVERY_S = 0.05
 
 
-class VirtualWorldError(Exception):
+class VirtualWorldError(LabError):
     """This world cannot be had in virtual time; the text says why."""
 
 
@@ -149,7 +149,7 @@ class VirtualWorld:
         self._settling = self._stepping = math.inf
         self._links_due = False
         self._landings: dict[tuple[str, str], str | None] = {}
-        self._closed = False
+        self.closed = False
         self.loop.set_exception_handler(self._failed)
         self.failures: list[dict[str, Any]] = []
         virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops)
@@ -239,17 +239,13 @@ class VirtualWorld:
 
     def close(self) -> None:
         """End everything. What programs would do at their end is no part of the run."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = self.events.closed = True
-        for node in self.nodes.values():
-            for program in node.programs:
-                program.kill()
-        for program, _ in self._visitors.values():
-            program.kill()
+        self.closed = self.events.closed = True
         self.loop.discard()
+        self.nodes.clear()
+        self._visitors.clear()
         self._directory.cleanup()
-        gc.collect()
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(context)

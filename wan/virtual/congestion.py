@@ -76,7 +76,9 @@ class Reno:
         restart = INITIAL_SEGMENTS * self.mss
         if self.window <= restart:
             return
-        self.ssthresh = max(self.ssthresh if self.ssthresh < float("inf") else 0, 0.75 * self.window)
+        self.ssthresh = max(
+            self.ssthresh if self.ssthresh < float("inf") else 0, 0.75 * self.window
+        )
         while idle_s > rto_s and self.window > restart:
             self.window /= 2
             idle_s -= rto_s

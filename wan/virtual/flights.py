@@ -406,7 +406,11 @@ class FlightsTransport(asyncio.Transport):
             case "cipher" if protocol.ssl_object is not None:
                 return protocol.ssl_object.cipher()
             case _:
-                return default if protocol.transport is None else self._inner.get_extra_info(name, default)
+                return (
+                    default
+                    if protocol.transport is None
+                    else self._inner.get_extra_info(name, default)
+                )
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol.app = protocol

@@ -9,7 +9,7 @@ from typing import Any
 
 from wan.virtual.doors import Listener, SocketName
 from wan.virtual.programs import Program
-from wan.virtual.transports import Stream
+from wan.virtual.transports import EMPTY, Stream
 
 # What a socket pair takes before its writer has to wait.
 _BUFFER = 256 * 1024
@@ -82,7 +82,8 @@ class LocalTransport(Stream):
     def welcome(self, listener: Listener) -> None:
         self._protocol = listener.protocol()
         self._protocol.connection_made(self)
-        self.wake()
+        # Not from here: this runs in the very context in which the protocol is called.
+        self._program.loop.call_soon(self.wake, context=EMPTY)
 
 
 def pair(
@@ -90,9 +91,7 @@ def pair(
 ) -> LocalTransport:
     """Connect `program` to `listener`; returns the caller's end."""
     near = LocalTransport(program, protocol, contextvars.copy_context(), mine, theirs)
-    far = LocalTransport(
-        listener.program, listener, listener.program.context.copy(), theirs, mine
-    )
+    far = LocalTransport(listener.program, listener, listener.program.context.copy(), theirs, mine)
     near.peer, far.peer = far, near
     near._later(protocol.connection_made, near)
     far._later(far.welcome, listener)

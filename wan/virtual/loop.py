@@ -44,6 +44,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._cancelled = 0
         self._halted: dict[Program, list[asyncio.Handle]] = {}
         self._discarding = False
+        # All that ever ran: what is collected runs code, and when that happens nobody can tell.
+        self.programs: list[Program] = []
 
     def time(self) -> float:
         return self.now
@@ -165,6 +167,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def discard(self) -> None:
         """End every task, dead programs' too, without the time and the network they would need; then close."""
         self._discarding = True
+        for program in self.programs:
+            program.bury()
         self._halted.clear()
         self.set_exception_handler(lambda loop, context: None)
         for task in sorted(asyncio.all_tasks(self), key=lambda task: task.get_name()):

@@ -395,4 +395,6 @@ def _literal(address: str | None) -> bytes:
     try:
         return ipaddress.ip_address(address or "").packed
     except ValueError:
-        raise oserror(errno.EINVAL, f"{address!r} is no IP literal, and this loop looks nothing up") from None
+        raise oserror(
+            errno.EINVAL, f"{address!r} is no IP literal, and this loop looks nothing up"
+        ) from None

@@ -38,6 +38,9 @@ class Closable:
     def wake(self) -> None:
         """The program runs again."""
 
+    def bury(self) -> None:
+        """The world ends: whoever was called by this hears that it is over."""
+
 
 class Program:
     """One process of a node, from its start to its end. Made by `Network.program`."""
@@ -50,8 +53,10 @@ class Program:
         # In the order in which they were opened, for that is the order in which they are closed.
         self.open: dict[Closable, None] = {}
         self.tasks: dict[asyncio.Task[Any], None] = {}
+        self._buried: list[Closable] = []
         self.context = contextvars.Context()
         self.context.run(HERE.set, self)
+        loop.programs.append(self)
 
     @property
     def node(self) -> str:
@@ -79,9 +84,16 @@ class Program:
         if self.state is not State.DEAD:
             self.state = State.DEAD
             self.loop.halted(self)
-            for each in list(self.open):
+            # Kept as they are until the world ends: what is collected runs code.
+            self._buried = list(self.open)
+            for each in self._buried:
                 each.orphan()
-            self.open.clear()
+
+    def bury(self) -> None:
+        """The world ends."""
+        self.kill()
+        for each in self._buried:
+            each.bury()
 
     def pause(self) -> None:
         if self.state is State.RUNNING:

@@ -192,7 +192,11 @@ class Connection:
         assert segment.number is not None
         loop = self._network.loop
         sender = self.sender
-        if segment.number > sender.acknowledged or segment.reports or segment.window != sender.window:
+        if (
+            segment.number > sender.acknowledged
+            or segment.reports
+            or segment.window != sender.window
+        ):
             if sender.take(segment.number, segment.window, segment.reports, loop.now):
                 self._after_acknowledgement()
             self._arm()
@@ -268,7 +272,9 @@ class Connection:
             self._end()
 
     def _keep(self, segment: Segment) -> None:
-        data = segment.data[self._next - segment.seq :] if segment.seq < self._next else segment.data
+        data = (
+            segment.data[self._next - segment.seq :] if segment.seq < self._next else segment.data
+        )
         if data:
             self._unread.append(data)
             self._held += len(data)

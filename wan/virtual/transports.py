@@ -7,6 +7,7 @@ runs; nothing is handed to a program that is paused or dead.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import errno
 from collections import deque
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from wan.virtual.network import Host, Network
     from wan.virtual.tcp import Connection
 
+# For callbacks of the kernel: they belong to no program, and no program's state holds them up.
+EMPTY = contextvars.Context()
 _HIGH = 64 * 1024
 _UDP_HEADER = 28
 _LONGEST_DATAGRAM = 65507
@@ -202,7 +205,7 @@ class Stream(Caller, asyncio.Transport):
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
-            self._program.loop.call_soon(self.wake, context=_EMPTY)
+            self._program.loop.call_soon(self.wake, context=EMPTY)
 
     def wake(self) -> None:
         """The program reads (again), or runs again."""
@@ -261,14 +264,15 @@ class Stream(Caller, asyncio.Transport):
             self.orphaned = True
             self._let_go()
 
+    def bury(self) -> None:
+        with contextlib.suppress(Exception):
+            self._context.copy().run(self._protocol.connection_lost, None)
+
     def orphan(self) -> None:
         """The program died."""
         self._lost = self.closing = True
         self._buffer.clear()
         self._gone()
-
-
-_EMPTY = contextvars.Context()
 
 
 def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
@@ -319,7 +323,8 @@ class StreamTransport(Stream):
     def _welcome(self, listener: Listener) -> None:
         self._protocol = listener.protocol()
         self._protocol.connection_made(self)
-        self.wake()
+        # Not from here: this runs in the very context in which the protocol is called.
+        self._program.loop.call_soon(self.wake, context=EMPTY)
 
     def failed(self, error: OSError, opening: bool) -> None:
         if self.orphaned:

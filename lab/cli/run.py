@@ -1,0 +1,231 @@
+"""`popnet run`, `popnet load`: a world's timeline and load, in virtual time or in a running lab, with what came of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from lab.assertions import AssertionSyntaxError, Verdict, check_all, junit, parse_all
+from lab.cli.app import (
+    Code,
+    Format,
+    FormatOption,
+    NameOption,
+    app,
+    open_lab,
+    put,
+    put_json,
+    put_table,
+    say,
+)
+from lab.driver import LabError
+from lab.load import Sample
+from lab.load_summary import Group, Summary, quantile
+from lab.quantities import duration
+from topology.load import load_world
+from topology.plan import Plan
+
+DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
+_FOREVER = "60s"
+
+FileArgument = Annotated[
+    Path | None,
+    typer.Argument(help="World file; without one, the default world.", metavar="[FILE]"),
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", help="Write the assertions as JUnit XML.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Directory for events.jsonl, samples.csv, summary.json."),
+]
+
+
+@app.command()
+def run(
+    file: FileArgument = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Virtual time to run for, once all is ready; default: the timeline and 60s."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the world's own.")] = None,
+    tls: Annotated[
+        str, typer.Option(help="flights: TLS that only costs its flights. real: with cryptography.")
+    ] = "flights",
+    out: OutOption = None,
+    junit_file: JunitOption = None,
+    output: FormatOption = Format.table,
+) -> int:
+    """Play a world in virtual time: the same programs, in one process, as fast as they can.
+
+    No rights, no Docker, any operating system. The same seed gives the same run, byte for byte. Exit code 1 when an
+    assertion of the world does not hold.
+    """
+    from lab.drivers.virtual_run import play, seeded
+
+    if tls not in ("flights", "real"):
+        raise LabError(f"--tls: found {tls!r}, allowed: flights, real")
+    plan = seeded(Plan.of(load_world(file or DEFAULT_WORLD)), seed)
+    assertions = _assertions(plan)
+    until_s = _length(plan) if until is None else duration("--until", until)
+    begun = time.perf_counter()
+    result = play(plan, until_s, tls="real" if tls == "real" else "flights")
+    took_s = time.perf_counter() - begun
+    verdicts = check_all(assertions, result.summary)
+    figures = {
+        "world": plan.name,
+        "seed": plan.seed,
+        "driver": "virtual",
+        "tls": tls,
+        "until_s": until_s,
+        **result.summary.to_dict(),
+        "event_log_sha256": result.event_log_sha256,
+    }
+    _leave(out, figures, result.samples, result.events, verdicts)
+    if output is Format.json:
+        put_json({**figures, "took_s": round(took_s, 3), "assertions": _rows(verdicts)})
+    else:
+        put(
+            f"{plan.name}  seed {plan.seed}  {until_s:g} s of virtual time in {took_s:.1f} s"
+            f"  events {result.event_log_sha256[:16]}"
+        )
+        show(result.summary)
+    return _verdict(verdicts, plan.name, junit_file, output)
+
+
+@app.command("load")
+def load_command(
+    file: FileArgument = None,
+    for_: Annotated[str, typer.Option("--for", help="How long to ask.")] = "30s",
+    name: NameOption = None,
+    out: OutOption = None,
+    junit_file: JunitOption = None,
+    output: FormatOption = Format.table,
+) -> int:
+    """Send the world's load through a running lab, and sum up as `popnet run` does.
+
+    FILE may be another world file than the lab's: its `load` and `assert` count. Exit code 1 when an assertion of it
+    does not hold.
+    """
+    from lab import load_real
+
+    lab = open_lab(name)
+    plan = lab.plan if file is None else Plan.of(load_world(file))
+    assertions = _assertions(plan)
+    samples = load_real.send(lab, plan, duration("--for", for_))
+    from lab.load_summary import summarise
+
+    summary = summarise(samples)
+    verdicts = check_all(assertions, summary)
+    figures = {"world": plan.name, "seed": plan.seed, "driver": "local", **summary.to_dict()}
+    _leave(out, figures, samples, None, verdicts)
+    if output is Format.json:
+        put_json({**figures, "assertions": _rows(verdicts)})
+    else:
+        show(summary)
+    return _verdict(verdicts, plan.name, junit_file, output)
+
+
+def _assertions(plan: Plan) -> list[Any]:
+    try:
+        return parse_all(plan.world.assert_)
+    except AssertionSyntaxError as error:
+        raise LabError(f"assert: {error}") from None
+
+
+def _length(plan: Plan) -> float:
+    """Until everything the timeline does is over, and a minute more."""
+    ends = [each.at_s + (each.for_s or 0.0) for each in plan.timeline]
+    return max(ends, default=0.0) + duration("", _FOREVER)
+
+
+def _rows(verdicts: list[Verdict]) -> list[dict[str, Any]]:
+    return [{"assertion": one.text, "measured": one.measured, "held": one.held} for one in verdicts]
+
+
+def _leave(
+    out: Path | None,
+    figures: dict[str, Any],
+    samples: tuple[Sample, ...] | list[Sample],
+    events: bytes | None,
+    verdicts: list[Verdict],
+) -> None:
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    if events is not None:
+        (out / "events.jsonl").write_bytes(events)
+    whole = {**figures, "assertions": _rows(verdicts)}
+    (out / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole)) + b"\n")
+    fields = Sample.__dataclass_fields__
+    lines = [",".join(fields)]
+    lines += [",".join(_cell(getattr(one, name)) for name in fields) for one in samples]
+    (out / "samples.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
+
+
+def _verdict(verdicts: list[Verdict], name: str, file: Path | None, output: Format) -> int:
+    if file is not None:
+        file.write_bytes(junit(name, verdicts))
+    if verdicts and output is not Format.json:
+        put("")
+        rows = [("ok" if one.held else "FAILED", one.text, one.measured) for one in verdicts]
+        put_table(("", "ASSERTION", "MEASURED"), rows)
+    broken = sum(not one.held for one in verdicts)
+    if broken:
+        say(f"popnet: {broken} of {len(verdicts)} assertions did not hold")
+    return Code.CHECK_FAILED if broken else Code.OK
+
+
+def show(summary: Summary) -> None:
+    """The figures as tables."""
+    groups = [("all", summary.everything), *summary.visitors.items()]
+    if len(summary.hosts) > 1:
+        groups += list(summary.hosts.items())
+    columns = ("FROM", "REQUESTS", "FAILED", "P50", "P95", "P99", "MAX", "TTFB P50", "ms")
+    put_table(columns, [_line(name, group) for name, group in groups], "lrrrrrrr")
+    if summary.paths:
+        put("")
+        shares = [(f"{100 * share:.1f} %", path) for path, share in summary.paths.items()]
+        put_table(("SHARE", "PATH"), shares[:10], "r")
+    if summary.causes:
+        put("")
+        causes = [(str(count), cause) for cause, count in summary.causes.items()]
+        put_table(("FAILED", "CAUSE"), causes, "r")
+    if summary.recoveries:
+        put("")
+        put_table(
+            ("AT", "WHAT", "RECOVERED", "CONVERGED", "CUT OFF"),
+            [
+                (
+                    f"{one.disturbance.at_s:g} s",
+                    one.disturbance.what,
+                    _time(one.recovery_s),
+                    "-" if one.convergence_s is None else _time(one.convergence_s),
+                    " ".join(one.cut_off) or "nobody",
+                )
+                for one in summary.recoveries
+            ],
+            "rlrr",
+        )
+
+
+def _line(name: str, group: Group) -> tuple[str, ...]:
+    times = [quantile(group.total_s, percent) for percent in (50, 95, 99, 100)]
+    times.append(quantile(group.first_byte_s, 50))
+    texts = ["-" if value != value else f"{value * 1e3:.1f}" for value in times]
+    return name, str(group.requests), str(group.failed), *texts
+
+
+def _time(seconds: float) -> str:
+    return "never" if seconds == float("inf") else f"{seconds:.2f} s"
