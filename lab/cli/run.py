@@ -1,4 +1,4 @@
-"""`popnet run`, `popnet load`: a world's timeline and load, in virtual time or in a running lab, with what came of it."""
+"""`popnet run`, `popnet load`: a world's timeline and load, in virtual time or in a running lab."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def _line(name: str, group: Group) -> tuple[str, ...]:
     times = [quantile(group.total_s, percent) for percent in (50, 95, 99, 100)]
     times.append(quantile(group.first_byte_s, 50))
     texts = ["-" if value != value else f"{value * 1e3:.1f}" for value in times]
-    return name, str(group.requests), str(group.failed), *texts
+    return name, str(group.requests), str(group.failed), *texts, ""
 
 
 def _time(seconds: float) -> str:

@@ -14,9 +14,11 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, cast
 
 from wan.virtual.loop import VirtualLoop
+from wan.virtual.transports import fill
 
 _NUMBER = 4
 _RECORD_HEADER, _RECORD_TAIL, _LARGEST = 5, 17, 16384
@@ -187,10 +189,10 @@ class FlightsProtocol(asyncio.Protocol):
     def app(self, app: asyncio.BaseProtocol) -> None:
         self._app = app
         self._up: Callable[[bytes], None]
-        if isinstance(app, asyncio.BufferedProtocol):
-            self._up = lambda data: _fill(app, data)
-        else:
-            self._up = cast(asyncio.Protocol, app).data_received
+        receive = getattr(app, "data_received", None)
+        if receive is None:
+            receive = partial(fill, cast(asyncio.BufferedProtocol, app))
+        self._up = receive
 
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
@@ -229,6 +231,9 @@ class FlightsProtocol(asyncio.Protocol):
         if self._bytes:
             data = self._bytes + data
             self._bytes = b""
+        if self._state is State.OPEN and not self._missing:
+            self._records(data)
+            return
         while data and self._state is not State.CLOSED:
             if self._missing:
                 skipped = min(self._missing, len(data))
@@ -365,16 +370,6 @@ class FlightsProtocol(asyncio.Protocol):
             if self._state is State.OPEN:
                 transport.write(_CLOSE)
             transport.close()
-
-
-def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        buffer = cast(memoryview, protocol.get_buffer(len(view)))
-        size = min(len(buffer), len(view))
-        buffer[:size] = view[:size]
-        protocol.buffer_updated(size)
-        view = view[size:]
 
 
 class FlightsTransport(asyncio.Transport):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Cancelled timers stay in the heap until they are so many, and more than half of it.
 _MANY_CANCELLED = 256
+_Timer = asyncio.TimerHandle
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -113,25 +114,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.agenda = agenda = [each for each in agenda if not _is_cancelled(each[2])]
             heapify(agenda)
             self._cancelled = 0
-        while agenda and _is_cancelled(agenda[0][2]):
+        ready, now = self._ready, self.now
+        while agenda:
+            when, _, what, argument = agenda[0]
+            if when > now:
+                if ready:
+                    return
+                if what.__class__ is not _Timer or not what._cancelled:
+                    self.now = now = when
             heappop(agenda)
-            self._cancelled -= 1
-        if not agenda:
-            raise DeadlockError(self.now, self.waiting())
-        when = agenda[0][0]
-        if when > self.now:
-            self.now = when
-        ready = self._ready
-        while agenda and agenda[0][0] <= self.now:
-            _, _, what, argument = heappop(agenda)
-            if what.__class__ is asyncio.TimerHandle:
-                what._scheduled = False
-                if what._cancelled:
-                    self._cancelled -= 1
-                else:
-                    ready.append(what)
-            else:
+            if what.__class__ is not _Timer:
                 what(argument)
+            elif what._cancelled:
+                self._cancelled -= 1
+            else:
+                what._scheduled = False
+                ready.append(what)
+            if self._stopping:
+                return
+        if not ready:
+            raise DeadlockError(self.now, self.waiting())
 
     def _run_those_alive(self) -> None:
         ready = self._ready

@@ -32,7 +32,7 @@ Secure = Callable[..., asyncio.BaseProtocol]
 Endpoint = tuple[bytes, int]
 
 _FIRST_PORT, _LAST_PORT = 32768, 60999
-_ANY = (None, "", "0.0.0.0", "::")  # noqa: S104 inside a node of an emulated network
+_ANY = (None, "", "0.0.0.0", "::")
 _MTU = 1500
 
 
@@ -85,7 +85,7 @@ class Host:
             connection.take(segment)
             return
         if segment.opens:
-            source, address = packet.addresses_of(segment.key)
+            _, address = packet.addresses_of(segment.key)
             listener = self.listener(address, int.from_bytes(segment.key[10:12]))
             if listener is not None and listener.welcome():
                 self.network.accept(self, listener, segment)

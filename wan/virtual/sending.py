@@ -19,6 +19,7 @@ from wan.virtual.congestion import Reno, RoundTrips
 MOST_TIMEOUTS = 15
 _DUPLICATES = 3
 _BEFORE_ALL = -1.0
+_NEVER = float("inf")
 _JOIN = 512
 
 
@@ -86,7 +87,7 @@ class Sender:
         self.acknowledged = self.cut = 0
         self.unsent = 0
         self.window = 65535
-        self.due = float("inf")
+        self.due = _NEVER
         self.finished = False
         self.timeouts = 0
         self._queue: deque[bytes] = deque()
@@ -128,6 +129,26 @@ class Sender:
     def push(self, now: float) -> None:
         """Send what may be sent."""
         reno = self.reno
+        size = self.unsent
+        if (
+            size
+            and not self._order
+            and size <= reno.mss
+            and len(self._queue) == 1
+            and not self._finishing
+            and now - self._last_at <= self.rounds.rto_s
+            and size <= self.window
+        ):
+            # One small message after another, each answered before the next: most of what is sent.
+            self.unsent = 0
+            self._limited = False
+            unit = Unit(self.cut, self._queue.popleft())
+            self.cut = unit.end
+            self._order.append(unit)
+            self._out[unit.seq] = unit
+            self._send(unit, now)
+            self._arm(now)
+            return
         if not self._order and self.unsent and self._last_at > _BEFORE_ALL:
             idle = now - self._last_at
             if idle > self.rounds.rto_s:
@@ -146,7 +167,7 @@ class Sender:
             if self.cut + size > self.acknowledged + self.window:
                 break
             self._send(self._next(size), now)
-        if self.due == float("inf"):
+        if self.due == _NEVER:
             self._arm(now)
 
     def _next(self, size: int) -> Unit:
@@ -192,6 +213,13 @@ class Sender:
     def take(self, number: int, window: int, reports: Iterable[int], now: float) -> bool:
         """All before `number` arrived; so did the units that begin at `reports`. Whether that was news."""
         self.window = window
+        order = self._order
+        if not reports and self._recover < 0 and len(order) == 1 and number == order[0].end:
+            unit = order.popleft()
+            if not unit.sacked and not unit.lost:
+                self._all_here(unit, number, now)
+                return True
+            order.append(unit)
         news = False
         sample = -1.0
         size = number - self.acknowledged
@@ -199,7 +227,6 @@ class Sender:
             news = True
             self.acknowledged = number
             self.timeouts = 0
-            order = self._order
             while order and order[0].end <= number:
                 unit = order.popleft()
                 del self._out[unit.seq]
@@ -234,11 +261,30 @@ class Sender:
             if self._limited and (self._recover < 0 or self._slow):
                 self.reno.acked(size)
         if news:
-            self.due = float("inf")
+            self.due = _NEVER
         self.push(now)
         if news:
             self._arm(now)
         return news
+
+    def _all_here(self, unit: Unit, number: int, now: float) -> None:
+        """The only unit under way arrived: `take`, for most of what is acknowledged."""
+        size = number - self.acknowledged
+        self.acknowledged = number
+        self.timeouts = 0
+        del self._out[unit.seq]
+        self._pipe = 0
+        if unit.sends == 1:
+            self.rounds.sample(now - unit.sent_at)
+        self._arrived(unit, now)
+        self._after = None
+        self._probed = False
+        if self._limited:
+            self.reno.acked(size)
+        self.due = _NEVER
+        if self.unsent or self._finishing:
+            self.push(now)
+            self._arm(now)
 
     def _gone(self, unit: Unit) -> None:
         """No longer under way."""
@@ -286,7 +332,7 @@ class Sender:
         if not self._order:
             waiting = self.unsent or (self._finishing and not self.finished)
             self._timer = Timer.PERSIST
-            self.due = now + self.rounds.timeout_s if waiting else float("inf")
+            self.due = now + self.rounds.timeout_s if waiting else _NEVER
             return
         timeout = now + self.rounds.timeout_s
         if self._after is not None:
@@ -304,7 +350,7 @@ class Sender:
     def handle_timer(self, now: float) -> Timer:
         """PERSIST asks the caller to probe a closed window; the rest is done here."""
         kind = self._timer
-        self.due = float("inf")
+        self.due = _NEVER
         if not self._order and kind is not Timer.PERSIST:
             self._arm(now)
             return kind

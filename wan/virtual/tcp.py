@@ -14,6 +14,7 @@ import errno
 import os
 from collections import deque
 from enum import Enum
+from heapq import heappush
 from typing import TYPE_CHECKING
 
 from wan import packet
@@ -236,14 +237,31 @@ class Connection:
     def _take_data(self, segment: Segment) -> None:
         if self.state is State.GONE:
             return
+        transport = self.transport
+        if (
+            segment.seq == self._next
+            and not self._early
+            and not segment.fin
+            and not self._unread
+            and transport is not None
+            and transport.reading
+        ):
+            # In order, and wanted: nearly always.
+            self._next += len(segment.data)
+            self._owed += 1
+            if self._owed >= 2:
+                self._acknowledge()
+            elif self._ack_due == _NEVER:
+                self._acknowledge_soon()
+            transport.received(segment.data)
+            return
         end = segment.seq + len(segment.data) + segment.fin
         if end <= self._next or end - self._next > _RECEIVE_BUFFER:
             self._acknowledge()
             return
-        if self.transport is None or self.transport.orphaned:
-            if segment.data:
-                self._reset()
-                return
+        if segment.data and (self.transport is None or self.transport.orphaned):
+            self._reset()
+            return
         if segment.seq > self._next:
             if segment.seq not in self._early:
                 self._early[segment.seq] = segment
@@ -262,14 +280,17 @@ class Connection:
         if hole or self._ended or self._owed >= 2:
             self._acknowledge()
         elif self._ack_due == _NEVER:
-            loop = self._network.loop
-            self._ack_due = loop.now + _DELAYED_ACK_S
-            if self._armed_ack == _NEVER:
-                self._armed_ack = self._ack_due
-                loop.at(self._ack_due, self._acknowledge_late, None)
+            self._acknowledge_soon()
         self._hand_up()
         if self._ended and self.sender.all_acknowledged:
             self._end()
+
+    def _acknowledge_soon(self) -> None:
+        loop = self._network.loop
+        self._ack_due = due = loop.now + _DELAYED_ACK_S
+        if self._armed_ack == _NEVER:
+            self._armed_ack = due
+            heappush(loop.agenda, (due, loop.next(), self._acknowledge_late, None))
 
     def _keep(self, segment: Segment) -> None:
         data = (

@@ -213,11 +213,11 @@ class Stream(Caller, asyncio.Transport):
             self._wanted()
 
     def received(self, data: bytes) -> None:
-        protocol = self._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            self._up(_fill, protocol, data)
+        receive = getattr(self._protocol, "data_received", None)
+        if receive is None:
+            self._up(fill, self._protocol, data)
         else:
-            self._up(cast(asyncio.Protocol, protocol).data_received, data)
+            self._up(receive, data)
 
     def ended(self) -> None:
         """The other side will send no more."""
@@ -275,7 +275,8 @@ class Stream(Caller, asyncio.Transport):
         self._gone()
 
 
-def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+def fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """What the transport of a BufferedProtocol does with what it reads."""
     view = memoryview(data)
     while view:
         buffer = cast(memoryview, protocol.get_buffer(len(view)))
