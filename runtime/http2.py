@@ -253,7 +253,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     @property
     def available(self) -> int:
         """How many streams could be opened now without waiting."""
-        if self._closing or self._closed or self._draining or not self._engine.can_open:
+        if self._closing or self._closed or self._draining:
             return 0
         return max(0, self._engine.peer_max_streams - len(self._streams) - len(self._waiting))
 
@@ -590,7 +590,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         assert stream._early is None
         if end:
             stream._ended = True
-        if self._draining or not self._engine.can_open:
+        if self._draining or self._closing:
             self._fail_stream(stream, ErrorCode.REFUSED_STREAM)
         elif len(self._streams) < self._engine.peer_max_streams and not self._waiting:
             self._start_stream(stream, headers, end)

@@ -9,8 +9,6 @@ are looked up in a set of names that were checked before, values are checked all
 from __future__ import annotations
 
 import re
-from itertools import chain
-from operator import itemgetter
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -29,9 +27,6 @@ CONNECTION_SPECIFIC = frozenset(
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE = re.compile(rb"[\r\n\0]")
 
-_name_of = itemgetter(0)
-_value_of = itemgetter(1)
-
 # Names are few and come again and again. The bound keeps a peer who invents names from filling our memory.
 _KNOWN_LIMIT = 4096
 _known: set[bytes] = set()
@@ -47,19 +42,19 @@ def safe(headers: Headers) -> Headers:
     Upper-case names are lowered; connection-specific fields, names that are no tokens, and values with CR, LF or
     NUL are left out: to mend a value would be to guess. Raises `MalformedFieldError` for a pseudo-header field.
     """
-    if not _known.issuperset(map(_name_of, headers)):
-        for name, _ in headers:
-            if name not in _known and not _learn(name):
-                return _cleaned(headers)
-    values = b"".join(map(_value_of, headers))
-    if len(values.translate(None, b"\r\n\0")) != len(values):
+    # Measured: a plain loop beats `issuperset(map(...))`, and looking for an int in bytes beats looking for bytes.
+    for name, _ in headers:
+        if name not in _known and not _learn(name):
+            return _cleaned(headers)
+    values = b"".join([value for _, value in headers])
+    if 10 in values or 13 in values or 0 in values:
         return _cleaned(headers)
     return headers
 
 
 def list_size(headers: Headers) -> int:
     """The size of a field list as RFC 9113 section 6.5.2 counts it."""
-    return 32 * len(headers) + len(b"".join(chain.from_iterable(headers)))
+    return 32 * len(headers) + sum([len(name) + len(value) for name, value in headers])
 
 
 def _learn(name: bytes) -> bool:
