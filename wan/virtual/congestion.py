@@ -48,11 +48,12 @@ class RoundTrips:
 class Reno:
     """The congestion window of one sender, in bytes."""
 
-    __slots__ = ("mss", "ssthresh", "window")
+    __slots__ = ("initial", "mss", "ssthresh", "window")
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
-        self.window: float = INITIAL_SEGMENTS * mss
+        self.initial = INITIAL_SEGMENTS * mss
+        self.window: float = self.initial
         self.ssthresh: float = float("inf")
 
     def acked(self, size: int) -> None:
@@ -73,7 +74,7 @@ class Reno:
         self.window = self.mss
 
     def idle(self, idle_s: float, rto_s: float) -> None:
-        restart = INITIAL_SEGMENTS * self.mss
+        restart = self.initial
         if self.window <= restart:
             return
         self.ssthresh = max(

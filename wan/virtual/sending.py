@@ -21,6 +21,8 @@ _DUPLICATES = 3
 _BEFORE_ALL = -1.0
 _NEVER = float("inf")
 _JOIN = 512
+# How much longer than two round trips a probe waits: a lone unit's acknowledgement may be delayed.
+_LONE_S, _SOME_S = 0.2, 0.002
 
 
 class Unit:
@@ -136,8 +138,8 @@ class Sender:
             and size <= reno.mss
             and len(self._queue) == 1
             and not self._finishing
-            and now - self._last_at <= self.rounds.rto_s
             and size <= self.window
+            and (now - self._last_at <= self.rounds.rto_s or reno.window <= reno.initial)
         ):
             # One small message after another, each answered before the next: most of what is sent.
             self.unsent = 0
@@ -146,7 +148,16 @@ class Sender:
             self.cut = unit.end
             self._order.append(unit)
             self._out[unit.seq] = unit
-            self._send(unit, now)
+            unit.sends = 1
+            unit.sent_at = self._last_at = now
+            self._pipe = size
+            self.emit(unit)
+            rounds = self.rounds
+            if rounds.srtt_s is not None and not self._probed and self._recover < 0:
+                wait = 2 * rounds.srtt_s + _LONE_S
+                if wait < rounds.rto_s and not rounds.backoff:
+                    self._timer, self.due = Timer.PROBE, now + wait
+                    return
             self._arm(now)
             return
         if not self._order and self.unsent and self._last_at > _BEFORE_ALL:
@@ -341,7 +352,7 @@ class Sender:
         srtt = self.rounds.srtt_s
         if srtt is not None and not self._probed and self._recover < 0 and not self._sacked:
             # A lone unit may wait for a delayed acknowledgement (section 7.2).
-            probe = now + 2 * srtt + (0.2 if len(self._order) == 1 else 0.002)
+            probe = now + 2 * srtt + (_LONE_S if len(self._order) == 1 else _SOME_S)
             if probe < timeout:
                 self._timer, self.due = Timer.PROBE, probe
                 return

@@ -34,6 +34,7 @@ _DELAYED_ACK_S = 0.04
 _RECEIVE_BUFFER = 3 * 1024 * 1024
 _LEAST_SEND_BUFFER = 87040
 _REPORTS = 4
+_HEADER = 52  # IPv4, TCP, timestamps
 _NEVER = float("inf")
 _UNREACHABLE = {
     packet.NET_UNREACHABLE: errno.ENETUNREACH,
@@ -45,30 +46,19 @@ _UNREACHABLE = {
 class Segment:
     """`key` names the flow as its sender does. `number`: all before it has arrived at the sender."""
 
-    HEADER = 52  # IPv4, TCP, timestamps
+    HEADER = _HEADER
     OPENING = 60  # with the options of a SYN
-    __slots__ = (
-        "data",
-        "fin",
-        "key",
-        "number",
-        "opens",
-        "probe",
-        "reports",
-        "reset",
-        "seq",
-        "window",
-    )
+    # Defaults of the class: most segments set three or four of these.
+    seq = 0
+    data = b""
+    fin = opens = reset = probe = False
+    # None only in a SYN that answers nothing.
+    number: int | None = None
+    window = _RECEIVE_BUFFER
+    reports: tuple[int, ...] = ()
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.seq = 0
-        self.data = b""
-        self.fin = self.opens = self.reset = self.probe = False
-        # None only in a SYN that answers nothing.
-        self.number: int | None = None
-        self.window = _RECEIVE_BUFFER
-        self.reports: tuple[int, ...] = ()
 
 
 class State(Enum):
@@ -347,9 +337,12 @@ class Connection:
 
     def _emit(self, unit: Unit) -> None:
         segment = Segment(self.key)
-        segment.seq, segment.data, segment.fin = unit.seq, unit.data, unit.fin
+        segment.seq = unit.seq
+        segment.data = data = unit.data
+        if unit.fin:
+            segment.fin = True
         self._with_ack(segment)
-        self._send(Segment.HEADER + len(unit.data), segment)
+        self._way.send(_HEADER + len(data), segment, _take)
 
     def _acknowledge(self) -> None:
         segment = Segment(self.key)
@@ -358,7 +351,8 @@ class Connection:
 
     def _with_ack(self, segment: Segment) -> None:
         segment.number = self._next
-        segment.window = self._said = self._room
+        if self._held or self._said != _RECEIVE_BUFFER:
+            segment.window = self._said = self._room
         if self._recent:
             segment.reports = tuple(self._recent)
         self._owed = 0

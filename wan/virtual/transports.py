@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # For callbacks of the kernel: they belong to no program, and no program's state holds them up.
 EMPTY = contextvars.Context()
 _HIGH = 64 * 1024
+_SMALL = 4096
 _UDP_HEADER = 28
 _LONGEST_DATAGRAM = 65507
 
@@ -340,6 +341,21 @@ class StreamTransport(Stream):
     def _tell_failed(self, error: OSError) -> None:
         if self._made is not None and not self._made.done():
             self._made.set_exception(error)
+
+    def write(self, data: Any) -> None:
+        connection = self._connection
+        if (
+            data.__class__ is bytes
+            and len(data) <= _SMALL
+            and not self._buffer
+            and not connection.sender.unsent
+            and not (self._eof or self._lost or self.orphaned)
+        ):
+            # Nobody waits before it, so there is room.
+            if data:
+                connection.write(data)
+            return
+        super().write(data)
 
     def _room(self) -> int:
         return self._connection.room()
