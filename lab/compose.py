@@ -94,6 +94,11 @@ def node_environment(run: RunDir) -> dict[str, str]:
     }
 
 
+def hosts(plan: Plan) -> dict[str, str]:
+    """What every node knows without asking the DNS."""
+    return {node.name: node.address for node in plan.nodes.values()}
+
+
 def containers(plan: Plan, run: RunDir, world_file: str) -> tuple[Container, ...]:
     """In the order in which they may start; `world` must have ended well before the others do. ComposeError."""
     for name in plan.nodes:
@@ -123,7 +128,7 @@ def text(plan: Plan, world_file: Path, directory: Path, context: Path) -> str:
     built = _relative(context, directory)
     lines = [_HEAD.format(world=plan.name, file=os.path.relpath(world_file, directory))]
     run = run_dir(plan.name)
-    lines += _anchors(run)
+    lines += _anchors(plan, run)
     lines.append("services:")
     sources = [world_file]
     if plan.world.internet.rtt_csv is not None:
@@ -155,7 +160,7 @@ _HEAD = """\
 """
 
 
-def _anchors(run: RunDir) -> list[str]:
+def _anchors(plan: Plan, run: RunDir) -> list[str]:
     common = common_environment(run).items()
     node = node_environment(run).items()
     return [
@@ -179,6 +184,8 @@ def _anchors(run: RunDir) -> list[str]:
         *_mapping("sysctls", SYSCTLS.items()),
         *_mapping("environment", node),
         f"  stop_grace_period: {STOP_S}s",
+        "  extra_hosts:",
+        *(f'    {name}: "{address}"' for name, address in hosts(plan).items()),
         "",
     ]
 

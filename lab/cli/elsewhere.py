@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
+from types import FrameType
+from typing import IO, Any
 
-from lab.cli.app import Code
 from lab.drivers.base import Driver
+from lab.hangup import CALL_VARIABLE
 from lab.launch import UpError
+from lab.rundir import RUN_VARIABLE
 
 _NAME = ("-n", "--name")
 _WRITE = ("-w", "--write")
-
-
-def run(arguments: list[str]) -> None:
-    """Does not return if there is such a lab: its command's exit code is ours."""
-    if os.environ.get("POPNET_RUN"):
-        # Inside a container already: there is no engine here.
-        return
-    try:
-        from lab.drivers import docker
-    except ImportError:
-        return
-    name, rest = _take(arguments, _NAME)
-    target, rest = _take(rest, _WRITE) if rest[:1] == ["capture"] else (None, rest)
-    if target not in (None, "-"):
-        rest += ["-w", "-"]
-    elif target is not None:
-        rest += ["-w", target]
-    command = docker.command(name, rest)
-    if command is None:
-        return
-    if target in (None, "-"):
-        os.execv(command[0], command)  # noqa: S606 no shell on purpose
-    with open(str(target), "wb") as file:
-        try:
-            sys.exit(subprocess.run(command, stdout=file, check=False).returncode)
-        except KeyboardInterrupt:
-            sys.exit(Code.INTERRUPTED)
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def driver() -> Driver | None:
     """The docker driver, where an engine answers."""
+    if shutil.which("docker") is None and not os.environ.get("DOCKER_HOST"):
+        return None
     try:
         from lab.drivers import docker
     except ImportError:
-        return None
-    if shutil.which("docker") is None and not os.environ.get("DOCKER_HOST"):
         return None
     found = docker.DockerDriver()
     try:
@@ -58,17 +38,71 @@ def driver() -> Driver | None:
     return found
 
 
+def run(arguments: list[str]) -> None:
+    """Does not return if there is such a lab: its command's exit code is ours."""
+    if os.environ.get(RUN_VARIABLE):
+        # Inside a lab already: whatever it is made of, there is no engine here.
+        return
+    name, rest = _take(arguments, _NAME)
+    container = _control(name)
+    if container is None:
+        return
+    if rest[:1] == ["capture"]:
+        target, rest = _take(rest, _WRITE)
+        if target is not None:
+            rest += ["-w", "-"]
+        if target not in (None, "-"):
+            with open(str(target), "wb") as file:
+                sys.exit(_call(container, rest, file))
+    if os.isatty(0) and os.isatty(1):
+        # The terminal takes Ctrl-C along, and the engine's own command knows best how.
+        command = ["docker", "exec", "-it", container, "popnet", *rest]
+        os.execvp(command[0], command)  # noqa: S606 no shell on purpose
+    sys.exit(_call(container, rest))
+
+
 def after_up(name: str, first_request: str | None) -> None:
     """What `popnet up` shows in the end, said by the lab itself."""
-    from lab.drivers import docker
-
-    asked = [["status"]]
+    container = _control(name)
+    if container is None:
+        return
+    _call(container, ["status"])
     if first_request is not None:
-        asked.append(["first-request", "--from", first_request])
-    for arguments in asked:
-        command = docker.command(name, arguments)
-        if command is not None:
-            subprocess.run(command, check=False)
+        _call(container, ["first-request", "--from", first_request])
+
+
+def _control(name: str | None) -> str | None:
+    try:
+        from lab.drivers import docker
+    except ImportError:
+        return None
+    return docker.control(name)
+
+
+def _call(container: str, arguments: list[str], output: IO[Any] | None = None) -> int:
+    """Run it there and pass on what we are told meanwhile; its exit code."""
+    mark = secrets.token_hex(8)
+    told: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        subprocess.run(
+            ["docker", "exec", container, "python", "-m", "lab.hangup", mark, str(number)],
+            check=False,
+            start_new_session=True,
+        )
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        marked = ["-e", f"{CALL_VARIABLE}={mark}"]
+        command = ["docker", "exec", "-i", *marked, container, "popnet", *arguments]
+        with subprocess.Popen(command, stdout=output) as process:
+            code = process.wait()
+    finally:
+        for number, handler in before.items():
+            with contextlib.suppress(TypeError):
+                signal.signal(number, handler)
+    return 128 + told[-1] if told and code < 0 else code
 
 
 def _take(arguments: list[str], names: tuple[str, ...]) -> tuple[str | None, list[str]]:

@@ -320,6 +320,7 @@ class _Making:
                 "dns": [DNS_ADDRESS],
                 "dns_search": ["."],
                 "dns_opt": list(compose.DNS_OPTIONS),
+                "extra_hosts": compose.hosts(self._plan),
                 "sysctls": dict(compose.SYSCTLS),
                 "environment": compose.node_environment(run),
             }
@@ -433,21 +434,16 @@ def _read(container: Any, path: str) -> str:
 # Commands on a running lab
 
 
-def command(name: str | None, arguments: list[str]) -> list[str] | None:
-    """What to execute to have `popnet ARGUMENTS` run inside a lab of containers; None: there is no such lab."""
-    cli = shutil.which("docker")
-    if cli is None:
+def control(name: str | None) -> str | None:
+    """The id of the container that commands on this lab run in; None: there is no such lab.
+
+    Without a name: that of the only lab of containers there is.
+    """
+    if shutil.which("docker") is None:
         return None
     try:
-        found = {one: lab for one, lab in find(connect()).items() if lab.control is not None}
+        found = [one for one in find(connect()).values() if one.control is not None]
     except UpError:
         return None
-    lab = found.get(name) if name is not None else _only(found)
-    if lab is None or lab.control is None:
-        return None
-    terminal = ["-t"] if os.isatty(0) and os.isatty(1) else []
-    return [cli, "exec", "-i", *terminal, lab.control, "popnet", *arguments]
-
-
-def _only(found: dict[str, Found]) -> Found | None:
-    return next(iter(found.values())) if len(found) == 1 else None
+    found = [one for one in found if name is None or one.name == name]
+    return found[0].control if len(found) == 1 else None

@@ -56,12 +56,11 @@ class Popnet:
             [self.python, "-P", "-m", "lab", *arguments],
             env=environment,
             cwd="/",
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             **identity,
-            **options,
+            **{"stdin": subprocess.DEVNULL, **options},
         )
 
     def __call__(self, *arguments: str, code: int | None = 0) -> str:
