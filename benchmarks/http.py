@@ -1,6 +1,6 @@
 """CPU per request of the HTTP chain, as a ratio to nghttpx on the same machine in the same run.
 
-    python -m benchmarks.http [--seconds 5] [--engine ngh2] [--visitors h1|h1-tls|h2] [--size 1024]
+    python -m benchmarks.http [--seconds 4] [--engine ngh2] [--visitors h1|h1-tls|h2] [--size 1024] [--rate 2000]
 
 Ours:    h2load -> ingress -> egress -> connector -> nginx      (three processes of ours)
 Theirs:  h2load -> nghttpx -> nghttpx -> nginx                   (two processes)
@@ -53,6 +53,7 @@ class Options:
     size: int = 1024
     engine: str = "ngh2"
     visitors: str = "h1"
+    rate: int = 0  # requests per second for both sides; 0: as fast as each can, which batches more
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,16 @@ def origin(directory: Path, port: int, size: int) -> Iterator[int]:
         yield process.pid
 
 
-def load(port: int, visitors: str, requests: int) -> tuple[float, int]:
+def load(port: int, visitors: str, requests: int, rate: int = 0) -> tuple[float, int]:
     """Make so many requests, 64 at once. Returns requests per second, and how many failed."""
+    clients = 8 if visitors == "h2" else 64
     shape = {
         "h1": ["--h1", "-c64", f"http://127.0.0.1:{port}/index.html"],
         "h1-tls": ["--h1", "-c64", f"https://127.0.0.1:{port}/index.html"],
         "h2": ["-c8", "-m8", f"https://127.0.0.1:{port}/index.html"],
     }[visitors]
-    command = ["h2load", f"-n{requests}", *shape]
+    pace = [f"--rps={rate / clients:g}"] if rate else []
+    command = ["h2load", f"-n{requests}", *pace, *shape]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     rate = re.search(r"([\d.]+) req/s", output)
     codes = re.search(r"status codes: (\d+) 2xx", output)
@@ -140,12 +143,12 @@ def load(port: int, visitors: str, requests: int) -> tuple[float, int]:
     return float(rate[1]), requests - int(codes[1])
 
 
-def measure(pids: dict[str, int], port: int, visitors: str, seconds: float) -> Round:
+def measure(pids: dict[str, int], port: int, options: Options) -> Round:
     # h2load counts what it was asked to make, exactly; a first, short run warms up and tells how many that should be.
-    rate, _ = load(port, visitors, 1000)
-    requests = max(1000, int(rate * seconds))
+    rate, _ = load(port, options.visitors, 1000, options.rate)
+    requests = max(1000, int(rate * options.seconds))
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    rate, failed = load(port, visitors, requests)
+    rate, failed = load(port, options.visitors, requests, options.rate)
     used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
     per_request = {name: cpu / requests * 1e6 for name, cpu in used.items()}
     return Round(requests, rate, per_request, failed)
@@ -170,9 +173,9 @@ def measure_both(options: Options) -> dict[str, list[Round]]:
         rounds: dict[str, list[Round]] = {"ours": [], "theirs": []}
         for _ in range(options.rounds):
             port = visitor if plain else visitor_tls
-            rounds["ours"].append(measure(ours, port, options.visitors, options.seconds))
+            rounds["ours"].append(measure(ours, port, options))
             port = their_first if plain else their_tls
-            rounds["theirs"].append(measure(theirs, port, options.visitors, options.seconds))
+            rounds["theirs"].append(measure(theirs, port, options))
     return rounds
 
 
@@ -324,7 +327,8 @@ def rows(rounds: dict[str, list[Round]], options: Options) -> list[Row]:
     theirs = [median["nghttpx ingress"], median["nghttpx egress"]]
     chain = sum(median[name] for name in ("ingress", "egress", "connector"))
     failed = sum(one.failed for side in rounds.values() for one in side)
-    what = f"{options.size} B, visitors {options.visitors}, engine {options.engine}"
+    pace = f"{options.rate}/s each" if options.rate else "as fast as each can"
+    what = f"{options.size} B, visitors {options.visitors}, engine {options.engine}, {pace}"
     note = f"{what}; {failed} failed"
     return [
         *(Row(f"CPU a request, {name}", cpu, "us", None, what) for name, cpu in median.items()),
@@ -337,8 +341,7 @@ def rows(rounds: dict[str, list[Round]], options: Options) -> list[Row]:
 def run() -> list[Row]:
     return [
         row
-        for visitors in ("h1", "h2")
-        for options in [Options(visitors=visitors)]
+        for options in (Options(), Options(visitors="h2"), Options(rate=2000))
         for row in rows(measure_both(options), options)
     ]
 
@@ -351,6 +354,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=Options.rounds)
     parser.add_argument("--size", type=int, default=Options.size)
     parser.add_argument("--engine", choices=["ngh2", "h2"], default=Options.engine)
+    parser.add_argument("--rate", type=int, default=Options.rate)
     parser.add_argument("--visitors", choices=["h1", "h1-tls", "h2"], default=Options.visitors)
     options = Options(**vars(parser.parse_args()))
     show(rows(measure_both(options), options))
