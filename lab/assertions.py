@@ -160,4 +160,5 @@ def junit(name: str, verdicts: Sequence[Verdict]) -> bytes:
         case = ElementTree.SubElement(suite, "testcase", classname=name, name=verdict.text)
         if not verdict.held:
             ElementTree.SubElement(case, "failure", message=f"measured {verdict.measured}")
-    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"
+    text = ElementTree.tostring(suite, encoding="unicode", xml_declaration=False)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()

@@ -12,10 +12,11 @@ import contextvars
 import ssl as tls
 import traceback
 from asyncio import sslproto
+from collections import deque
 from collections.abc import Callable, Coroutine
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
 
 from wan.virtual.errors import DeadlockError, RefusedError
 from wan.virtual.programs import HERE, Program, State
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wan.virtual.network import Network
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 # Cancelled timers stay in the heap until they are so many, and more than half of it.
 _MANY_CANCELLED = 256
 _Timer = asyncio.TimerHandle
@@ -34,6 +36,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     `network` carries whatever programs connect; without one they cannot.
     """
+
+    # What asyncio's base class keeps, and this class turns: the callbacks that are ready, and the wish to end.
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,29 +64,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         self._check_closed()
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heappush(self.agenda, (when, self.next(), timer, None))
-        timer._scheduled = True
+        # Its cancel() tells us then (asyncio.events).
+        cast(Any, timer)._scheduled = True
         return timer
 
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_soon_threadsafe(
         self,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         # There is no selector to wake: whoever interrupts us (Ctrl-C) does so between two callbacks.
@@ -128,7 +135,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             elif what._cancelled:
                 self._cancelled -= 1
             else:
-                what._scheduled = False
+                cast(Any, what)._scheduled = False
                 ready.append(what)
             if self._stopping:
                 return
@@ -141,7 +148,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            program = handle._context.get(HERE)
+            program = cast(Any, handle)._context.get(HERE)
             if program is not None and program.state is not State.RUNNING:
                 if program.state is State.PAUSED:
                     self._halted[program].append(handle)
@@ -191,7 +198,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RefusedError("a connection without a network")
         return self.network
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         raise RefusedError(f"looking up {host!r}")
 
     async def create_connection(  # type: ignore[override]
@@ -266,7 +273,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> tuple[asyncio.DatagramTransport, Any]:
         return self._net().datagrams(protocol_factory, local_addr, remote_addr)
 
-    async def start_tls(  # type: ignore[override]
+    async def start_tls(
         self,
         transport: Any,
         protocol: asyncio.BaseProtocol,
@@ -297,13 +304,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> NoReturn:
         raise RefusedError(f"a thread (for {getattr(func, '__qualname__', func)})")
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(
+        self, sig: int, callback: Callable[[Unpack[Ts]], Any], *args: *Ts
+    ) -> None:
         raise RefusedError("a signal handler")
 
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> None:
         raise RefusedError("a file descriptor")
 
-    add_writer = add_reader
+    def add_writer(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> None:
+        raise RefusedError("a file descriptor")
 
     async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> NoReturn:
         raise RefusedError("a pipe")
@@ -369,21 +379,25 @@ class _Secure:
                 handshake_s=self._handshake_s,
                 made=made,
             )
-        return sslproto.SSLProtocol(
-            self._loop,
-            protocol,
-            self._context,
-            waiter,
-            server_side=server,
-            server_hostname=None if server else self._name,
-            ssl_handshake_timeout=self._handshake_s,
-            call_connection_made=made,
+        make: Any = sslproto.SSLProtocol
+        return cast(
+            asyncio.BaseProtocol,
+            make(
+                self._loop,
+                protocol,
+                self._context,
+                waiter,
+                server_side=server,
+                server_hostname=None if server else self._name,
+                ssl_handshake_timeout=self._handshake_s,
+                call_connection_made=made,
+            ),
         )
 
 
-def app_transport(outer: Any) -> Any:
+def app_transport(outer: Any) -> asyncio.Transport:
     """The transport that a TLS protocol offers to the one above it."""
-    return outer._app_transport
+    return cast(asyncio.Transport, outer._app_transport)
 
 
 def _is_cancelled(what: Any) -> bool:

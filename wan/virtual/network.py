@@ -146,9 +146,9 @@ class Way:
         verdict = path.link.judge(size, now, flow)
         if verdict.__class__ is float:
             path.link.delivered += 1
-            heappush(loop.agenda, (verdict, loop.next(), _arrive, (self._to, cargo, arrive)))  # type: ignore[arg-type]
+            heappush(loop.agenda, (verdict, loop.next(), _arrive, (self._to, cargo, arrive)))
         elif verdict.__class__ is tuple:
-            self._land(path, (self._to, cargo, arrive), verdict)  # type: ignore[arg-type]
+            self._land(path, (self._to, cargo, arrive), verdict)
         return None
 
     def _look(

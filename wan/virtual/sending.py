@@ -307,8 +307,8 @@ class Sender:
 
     def _arrived(self, unit: Unit, now: float) -> None:
         rtt = now - unit.sent_at
-        # What came back faster than anything ever did was an earlier copy.
-        if unit.sends > 1 and rtt < self.rounds.least_s:
+        # What came back much faster than anything ever did was an earlier copy.
+        if unit.sends > 1 and rtt < 0.9 * self.rounds.least_s:
             return
         if (unit.sent_at, unit.end) > self._rack:
             self._rack = (unit.sent_at, unit.end)

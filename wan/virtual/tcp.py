@@ -18,7 +18,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING
 
 from wan import packet
-from wan.virtual.congestion import FIRST_RTO_S
+from wan.virtual.congestion import FIRST_RTO_S, Reno
 from wan.virtual.sending import MOST_TIMEOUTS, Sender, Timer, Unit
 from wan.virtual.transports import StreamTransport
 
@@ -79,6 +79,7 @@ class Connection:
         "_held",
         "_host",
         "_listener",
+        "_made_at",
         "_network",
         "_next",
         "_owed",
@@ -103,6 +104,7 @@ class Connection:
         self.sender = Sender(self._way.mtu - Segment.HEADER, self._emit)
         self._listener: Listener | None = None
         self._retries = 0
+        self._made_at = network.loop.now
         # Receiving: the next byte wanted, what came before its time, what nobody has read.
         self._next = 0
         self._early: dict[int, Segment] = {}
@@ -157,7 +159,11 @@ class Connection:
 
     def _opened(self) -> None:
         self.state = State.OPEN
-        self.sender.reno.__init__(self._way.mtu - Segment.HEADER)  # type: ignore[misc]
+        if self._retries == 1:
+            # The handshake is the first round trip that is measured, at both ends.
+            self.sender.rounds.sample(self._network.loop.now - self._made_at)
+        # Only now the path and its MTU are known.
+        self.sender.reno = Reno(self._way.mtu - _HEADER)
         listener = self._listener
         if listener is None:
             assert self.transport is not None
@@ -202,9 +208,6 @@ class Connection:
 
     def _take_opening(self, segment: Segment) -> None:
         if self._dialling and segment.number is not None:
-            if self._retries == 1:
-                # The handshake is the first round trip that is measured.
-                self.sender.rounds.sample(self._network.loop.now - self._knocked_at)
             self._opened()
             self._acknowledge()
         elif self.state is State.OPEN and self._listener is None:
@@ -213,10 +216,6 @@ class Connection:
             answer = Segment(self.key)
             answer.opens, answer.number = True, 0
             self._send(Segment.OPENING, answer)
-
-    @property
-    def _knocked_at(self) -> float:
-        return self.transport.made_at if self.transport is not None else self._network.loop.now
 
     def _after_acknowledgement(self) -> None:
         if self.sender.all_acknowledged and self._ended:

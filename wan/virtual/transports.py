@@ -300,7 +300,6 @@ class StreamTransport(Stream):
         super().__init__(program, protocol, contextvars.copy_context())
         self._connection = connection
         self._made = made
-        self.made_at = program.loop.now
         local, remote = connection.local, connection.remote
         self._told = {
             "sockname": local,

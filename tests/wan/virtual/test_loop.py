@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from wan.virtual.errors import DeadlockError, NowhereError, RefusedError
+from wan.virtual.loop import VirtualLoop, run
+
+
+def test_time_is_that_of_the_next_event() -> None:
+    async def main() -> float:
+        begin = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time() - begin
+
+    assert run(main()) == 3600
+
+
+def test_callbacks_come_by_time_and_then_in_the_order_they_were_asked_for() -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for name, delay in (("late", 2.0), ("a", 1.0), ("b", 1.0), ("c", 1.0)):
+            loop.call_later(delay, seen.append, name)
+        loop.call_soon(seen.append, "soon")
+        await asyncio.sleep(5)
+
+    run(main())
+    assert seen == ["soon", "a", "b", "c", "late"]
+
+
+def test_a_cancelled_timer_moves_no_clock() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        for _ in range(1000):
+            loop.call_later(10, print).cancel()
+        await asyncio.sleep(1)
+        return loop.time()
+
+    assert run(main()) == 1
+
+
+def test_a_deadlock_names_who_waits_and_where() -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        task = asyncio.create_task(forever(), name="the one that waits")
+        await task
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main())
+    assert any(
+        "the one that waits in forever (test_loop.py" in line for line in caught.value.waiting
+    )
+    assert "nothing is left to happen" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda loop: loop.run_in_executor(None, print),
+        lambda loop: asyncio.to_thread(print),
+        lambda loop: loop.getaddrinfo("example.com", 80),
+        lambda loop: loop.add_reader(0, print),
+        lambda loop: loop.add_signal_handler(2, print),
+        lambda loop: asyncio.create_subprocess_exec("true"),
+        lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1),
+    ],
+)
+def test_what_would_leave_the_loop_is_refused(leave: Any) -> None:
+    async def main() -> None:
+        result = leave(asyncio.get_running_loop())
+        if asyncio.iscoroutine(result):
+            await result
+
+    with pytest.raises(RefusedError):
+        run(main())
+
+
+def test_contexts_travel_with_callbacks_and_timers() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def main() -> list[str]:
+        seen: list[str] = []
+        loop = asyncio.get_running_loop()
+        variable.set("mine")
+        loop.call_later(1, lambda: seen.append(variable.get()))
+        loop.call_soon(lambda: seen.append(variable.get()))
+        variable.set("changed")
+        await asyncio.sleep(2)
+        return seen
+
+    assert run(main()) == ["mine", "mine"]
+
+
+def test_code_that_is_on_no_node_has_no_network(rig: Any) -> None:
+    with pytest.raises(NowhereError):
+        rig.loop.run_until_complete(asyncio.start_server(print, "127.0.0.1", 1))
+
+
+def test_timeouts_are_in_virtual_time() -> None:
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(30):
+                await asyncio.Event().wait()
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 30
+
+
+def test_a_closed_loop_takes_nothing() -> None:
+    loop = VirtualLoop()
+    loop.close()
+    with pytest.raises(RuntimeError):
+        loop.call_soon(print)
