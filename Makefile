@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := --universal --generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help up test check bench lock clean
+.PHONY: help up test check bench image image-tar lock clean
 
 help:
 	@echo "make up      set up, start the default world, send a first request from Tokyo, stay until Ctrl-C"
 	@echo "make test    set up and pass all tests"
 	@echo "make check   ruff, mypy --strict, import rules"
 	@echo "make bench   every figure the project claims, measured here"
+	@echo "make image   build the container image; make image-tar: into a file, for machines without Internet"
 	@echo "make lock    refresh the lock files from pyproject.toml: for development, and what the image holds"
 
 # The stamp depends on the lock file alone: a code change needs no new set-up.
@@ -34,6 +35,14 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
+
+image:
+	docker compose build
+
+# For machines without Internet: docker load -i popnet-image.tar.gz
+image-tar: image
+	docker save popnet | gzip -1 > popnet-image.tar.gz
+	@ls -lh popnet-image.tar.gz
 
 lock: $(VENV)/.ready
 	$(BIN)/pip install --quiet uv

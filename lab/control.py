@@ -77,6 +77,8 @@ class Control:
         )
         health = AdminServer(str(self.run.path / "health.sock"), {("GET", "/health"): self._health})
         await health.start()
+        # Left by a control that ended before this one.
+        (self.run.path / "gateway.notify").unlink(missing_ok=True)
         gateway = msgspec.structs.replace(_GATEWAY, city=self._city)
         self.gateway = GatewayProcess(self.run, gateway, self.changes.notify, self.record)
         self.gateway.start()
@@ -111,6 +113,8 @@ class Control:
     async def _keep_wan(self) -> None:
         while True:
             try:
+                if not self.wan_starts:
+                    await self.follower.learn()
                 await self.follower.wan_is_ready()
             except (RefusedError, UnreachableError):
                 await asyncio.sleep(self._look())

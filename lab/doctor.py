@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from lab import isolation
+from lab import doctor_docker, isolation
+from lab.finding import Finding
 from wan import tun
 from wan.agent import linux
 
@@ -28,19 +27,12 @@ _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`needed`: no local lab without it."""
-
-    what: str
-    ok: bool
-    found: str
-    needed: bool = False
-    mend: str = ""
-
-
 def examine() -> list[Finding]:
-    return [_system(), _python(), *_namespaces(), *_tools(), _docker()]
+    return [*examine_local(), *doctor_docker.examine()]
+
+
+def examine_local() -> list[Finding]:
+    return [_system(), _python(), *_namespaces(), *_tools()]
 
 
 def _system() -> Finding:
@@ -169,23 +161,3 @@ def _tools() -> list[Finding]:
         for tool, package in _TOOLS.items()
         for path in [shutil.which(tool)]
     ]
-
-
-def _docker() -> Finding:
-    mend = "only for the lab in containers; `popnet up` on this machine does not need it"
-    docker = shutil.which("docker")
-    if docker is None:
-        return Finding("docker", False, "not installed", False, mend)
-    try:
-        asked = subprocess.run(
-            [docker, "version", "--format", "{{.Server.Version}}"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Finding("docker", False, "does not answer", False, mend)
-    if asked.returncode != 0:
-        return Finding("docker", False, "installed, but its engine does not run", False, mend)
-    return Finding("docker", True, f"engine {asked.stdout.strip()}", False, mend)

@@ -78,6 +78,13 @@ class LinkFollower:
         await jsonlines.ask_on(streams, {"op": "subscribe"}, self._run.wan_socket)
         self._subscribed = asyncio.create_task(self._follow(*streams), name="wan events")
 
+    async def learn(self) -> None:
+        """What people had changed before this process began to listen: the wan process still knows."""
+        links = await jsonlines.ask_async(self._run.wan_socket, {"op": "links", "pairs": None})
+        self._links_changed(links["links"])
+        status = await jsonlines.ask_async(self._run.wan_socket, {"op": "status"})
+        self._vanished |= {one["node"] for one in status["nodes"] if one["vanished"]}
+
     async def wan_is_gone(self) -> None:
         """Returns when the wan process of the last `wan_is_ready` has ended."""
         if self._subscribed is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.doctor import examine
+from lab.doctor import examine_local
 from lab.driver import Lab
 from lab.rundir import BASE_VARIABLE, RunDir
 
@@ -88,7 +88,7 @@ def _require(findings: Sequence[str]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine() -> None:
-    _require([f"{one.what}: {one.found}" for one in examine() if one.needed and not one.ok])
+    _require([f"{one.what}: {one.found}" for one in examine_local() if one.needed and not one.ok])
 
 
 @pytest.fixture(scope="module")

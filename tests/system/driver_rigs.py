@@ -56,10 +56,13 @@ class DockerRig:
             from lab.drivers.docker import connect, provide_image
 
             if shutil.which("docker") is None:
-                pytest.skip("no docker command on this machine")
+                raise UpError("no docker command on this machine", 5, [])
             provide_image(connect(), lambda _: None)
         except UpError as error:
-            pytest.skip(f"no lab of containers here: {error.why} {' '.join(error.log[-2:])}")
+            why = f"no lab of containers here: {error.why} {' '.join(error.log[-1:])}"
+            if os.environ.get("POPNET_REQUIRE_DOCKER"):
+                pytest.fail(why)
+            pytest.skip(why)
 
     def containers(self, name: str, *labels: str) -> list[str]:
         wanted = [f"popnet.lab={name}", *labels]
