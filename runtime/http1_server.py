@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Peer, Stream, StreamUser
+from runtime.http1_stream import NO_PEER, Http1ServerStream
+from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Stream, StreamUser
 from runtime.transports import Discard, peer_of
 from wire import http1
 from wire.http1 import Http1Error, Http1Limits, RequestParser
@@ -36,76 +37,6 @@ class Http1Timeouts:
     """Between an answer and the next request."""
     linger_s: float = 2.0
     """After an early answer: how long the rest of the request is read and thrown away before we hang up."""
-
-
-class Http1ServerStream:
-    """One request and its answer. See `runtime.streams.Stream`."""
-
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_ended",
-        "_final",
-        "_held",
-        "_no_body",
-        "_peer_ended",
-        "_raw",
-        "_remaining",
-        "_upgrade",
-        "_waits",
-        "user",
-    )
-
-    def __init__(self, connection: Http1ServerProtocol) -> None:
-        self.user: StreamUser = _DISCARD
-        self._connection: Http1ServerProtocol | None = connection
-        self._ended = False
-        self._peer_ended = False
-        self._final = False
-        self._raw = False
-        self._upgrade = False
-        self._chunked = False
-        self._no_body = False
-        # Bytes of a declared length that are still to be sent; None when none was declared.
-        self._remaining: int | None = None
-        self._held = 0
-        self._waits = False
-
-    @property
-    def peer(self) -> Peer:
-        connection = self._connection
-        return connection.peer if connection is not None else _NO_PEER
-
-    @property
-    def lost(self) -> bool:
-        return self._connection is None
-
-    @property
-    def backlog(self) -> int:
-        connection = self._connection
-        return connection._backlog() if connection is not None else 0
-
-    def send_headers(self, headers: Headers, *, end: bool = False) -> None:
-        if self._connection is not None:
-            self._connection._send_headers(self, headers, end)
-
-    def send_data(self, data: bytes, *, end: bool = False) -> None:
-        if self._connection is not None:
-            self._connection._send_data(self, data, end)
-
-    def send_trailers(self, headers: Headers) -> None:
-        if self._connection is not None:
-            self._connection._send_trailers(self, headers)
-
-    def reset(self, code: int) -> None:
-        if self._connection is not None:
-            self._connection._reset(self, code)
-
-    def credit(self, size: int) -> None:
-        self._held -= size
-        connection = self._connection
-        if connection is not None and connection._reading_paused:
-            connection._adjust_reading()
 
 
 class Http1ServerProtocol(asyncio.Protocol):
@@ -130,7 +61,7 @@ class Http1ServerProtocol(asyncio.Protocol):
         self._limits = limits or Http1Limits()
         self._timeouts = timeouts or Http1Timeouts()
         self._scheme = scheme
-        self.peer = _NO_PEER
+        self.peer = NO_PEER
         self.requests = 0
         self._transport: asyncio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -563,6 +494,3 @@ class Http1ServerProtocol(asyncio.Protocol):
             self._refuse(Http1Error(408, "the head of the request did not come in time"))
         else:
             self._close()
-
-
-_NO_PEER = Peer("", 0, "", 0, "http/1.1", tls=False)
