@@ -18,6 +18,10 @@ from runtime.notify import Notifier
 from topology.plan import Plan
 
 
+_COMMAND = "popnet"
+_IN_CONTAINER = "docker compose exec lab popnet"
+
+
 class GatewayError(Exception):
     """The gateway cannot be had as it was asked for."""
 
@@ -81,6 +85,8 @@ class Gateway:
         where = self.where
         return {
             "page": where.page,
+            # Who listens beyond loopback sits in a container, and its commands are typed by way of the engine.
+            "command": _COMMAND if self.wanted.listen == ports.LOOPBACK else _IN_CONTAINER,
             "socks": where.socks,
             "city": self.proxy.default,
             "cities": list(self.proxy.networks),

@@ -106,13 +106,22 @@ class Feed:
             while self._viewers:
                 if loop.time() >= due:
                     due = loop.time() + self._observer.interval_s
-                    state = msgspec.json.encode(await self._observer.state(0.5))
-                    self._send("state", state, or_skip=True)
+                    await self._send_state()
                 for line in self._tail.read():
                     self._send("happened", line)
                 await asyncio.sleep(_LOOK_S)
         finally:
             self._task = None
+
+    async def _send_state(self) -> None:
+        try:
+            state = msgspec.json.encode(await self._observer.state(0.5))
+        except Exception as error:  # noqa: BLE001  one bad account is no reason to show no more of them
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "no account of the lab", "exception": error}
+            )
+            return
+        self._send("state", state, or_skip=True)
 
     def _send(self, event: str, data: bytes, *, or_skip: bool = False) -> None:
         message = _message(event, data)
