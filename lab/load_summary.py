@@ -191,7 +191,7 @@ def _recoveries(
 ) -> Iterable[Recovery]:
     """An outage belongs to every disturbance that it was not over at, and began before the next one of."""
     ends = [each.at_s for each in disturbances[1:]] + [math.inf]
-    for disturbance, end in zip(disturbances, ends, strict=True):
+    for disturbance, end in zip(disturbances, ends, strict=False):
         at = disturbance.at_s
         # A request that was under way at the time of the disturbance may fail by it: it began a little before.
         mine = [one for one in outages if one.end_s > at and one.begin_s < end]

@@ -81,7 +81,8 @@ class HttpServer:
         self.accepted = 0
         self.refused = 0
         self._servers: list[asyncio.Server] = []
-        self._live: set[Http2Connection | Http1ServerProtocol | _Door] = set()
+        # In the order in which they came: a drain shall be the same in every run.
+        self._live: dict[Http2Connection | Http1ServerProtocol | _Door, None] = {}
         self._draining = False
         self._emptied: asyncio.Event = asyncio.Event()
 
@@ -195,11 +196,11 @@ class HttpServer:
             self.refused += 1
             return False
         self.accepted += 1
-        self._live.add(door)
+        self._live[door] = None
         return True
 
     def _gone(self, connection: Http2Connection | Http1ServerProtocol | _Door) -> None:
-        self._live.discard(connection)
+        self._live.pop(connection, None)
         if self._draining and not self._live:
             self._emptied.set()
 
@@ -254,8 +255,8 @@ class _Door(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         protocol = self._server._protocol_for(alpn, preface)
-        self._server._live.add(protocol)
-        self._server._live.discard(self)
+        self._server._live[protocol] = None
+        self._server._live.pop(self, None)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._bytes:

@@ -139,7 +139,7 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
 def _converged(found: list[tuple[float, str]], moves: list[float]) -> list[Disturbance]:
     ends = [at for at, _ in found[1:]] + [float("inf")]
     result = []
-    for (at, label), end in zip(found, ends, strict=True):
+    for (at, label), end in zip(found, ends, strict=False):
         mine = [move for move in moves if at <= move < end]
         result.append(Disturbance(at, label, round(max(mine, default=at), 6)))
     return result
