@@ -30,6 +30,7 @@ _FLAGS = [
     "--disable-extensions",
     "--hide-scrollbars",
 ]
+_INTERRUPTED = "ERR_NETWORK_CHANGED"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -47,7 +48,19 @@ class Browser:
         )["sessionId"]
 
     def open(self, url: str) -> None:
-        self._ask("POST", "/url", {"url": url})
+        """Chromium gives up what it loads whenever an interface of the machine comes or goes, as those of other labs
+        and of containers do: then it is asked again."""
+        for _ in range(10):
+            try:
+                self._ask("POST", "/url", {"url": url})
+            except AssertionError as error:
+                if _INTERRUPTED not in str(error):
+                    raise
+            else:
+                if _INTERRUPTED not in self.text():
+                    return
+            time.sleep(0.3)
+        raise AssertionError(f"{url}: {_INTERRUPTED} again and again")
 
     def run(self, script: str) -> Any:
         """The value that a JavaScript function body returns."""
