@@ -21,7 +21,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab.driver import Lab
+from lab.driver import Lab, LabError
 from lab.gateway import ports
 from lab.gateway.ports import Where
 
@@ -156,6 +156,11 @@ def test_nobody_but_this_machine_reaches_it(lab: Lab) -> None:
             if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
         ]
         assert mine.startswith("0100007F")
+
+
+def test_an_agent_gives_sockets_of_two_kinds(lab: Lab) -> None:
+    with pytest.raises(LabError, match="type 'raw' is none of tcp, udp"):
+        lab.agent("london", "socket", type="raw")
 
 
 # What befalls it
