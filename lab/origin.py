@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import contextvars
 import hashlib
 import html
 import itertools
@@ -42,6 +43,14 @@ _MOST_BYTES = 10 * 1024**3
 
 # What /bytes/N repeats: a megabyte of digest, so that no compression and no lucky shift hides a mistake.
 _PATTERN = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(32768))
+
+
+# What this service calls itself; unset, it is the machine's name (in a lab: the node's).
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+
+
+def _name() -> str:
+    return NAME.get("") or socket.gethostname()
 
 
 class _GoneError(Exception):
@@ -192,7 +201,7 @@ async def _hello(connection: _Connection) -> None:
             "method": request.method,
             "target": request.target,
             "headers": request.headers,
-            "host": socket.gethostname(),
+            "host": _name(),
         }
         await connection.whole(200, "application/json", json.dumps(seen, indent=1).encode() + b"\n")
         return
@@ -200,7 +209,7 @@ async def _hello(connection: _Connection) -> None:
         f"<tr><td>{html.escape(name)}<td>{html.escape(value)}" for name, value in request.headers
     )
     page = (
-        f"<!doctype html><title>hello</title><h1>hello from {html.escape(socket.gethostname())}</h1>"
+        f"<!doctype html><title>hello</title><h1>hello from {html.escape(_name())}</h1>"
         f"<p>{html.escape(request.method)} {html.escape(request.target)}<table>{rows}</table>\n"
     )
     await connection.whole(200, "text/html; charset=utf-8", page.encode())

@@ -67,6 +67,7 @@ _MODULES = (
     "composing",
     "fidelity",
     "run",
+    "run_virtual",
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -24,8 +26,15 @@ from lab.cli.app import (
 from lab.driver import Lab, LabError
 from lab.journey import Journey, journey
 from lab.rtts import current_rtts
+from topology.load import load_world
+from topology.plan import Plan
 
 _RESOLVER = "198.18.0.53"
+
+
+class TraceBy(enum.StrEnum):
+    lab = "lab"
+    virtual = "virtual"
 
 
 @app.command()
@@ -36,14 +45,23 @@ def trace(
     output: FormatOption = Format.table,
     method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")] = 20.0,
+    driver: Annotated[
+        TraceBy, typer.Option(help="lab: the running one. virtual: none, the request is played.")
+    ] = TraceBy.lab,
+    world: Annotated[
+        Path | None, typer.Option(help="World file of the virtual driver.", metavar="FILE")
+    ] = None,
 ) -> int:
     """Send one request and show its journey.
 
     Each phase is split into what the links declare (EMULATED, there and back) and the rest, which is the work of the
     programs and of this machine (PROCESSING). Exit code 1 when no response came.
     """
-    lab = open_lab(name)
-    told = send(lab, lab.visitor(visitor), url, method=method, timeout_s=timeout_s)
+    if driver is TraceBy.virtual:
+        told = _virtually(world, visitor, url, method, timeout_s)
+    else:
+        lab = open_lab(name)
+        told = send(lab, lab.visitor(visitor), url, method=method, timeout_s=timeout_s)
     if isinstance(told, str):
         if output is Format.json:
             put_json({"url": url, "visitor": visitor, "status": None, "error": told})
@@ -54,6 +72,18 @@ def trace(
     else:
         show(told)
     return Code.OK
+
+
+def _virtually(
+    file: Path | None, visitor: str, url: str, method: str, timeout_s: float
+) -> Journey | str:
+    from lab.cli.running import DEFAULT_WORLD
+    from lab.drivers import virtual_trace
+    from lab.drivers.virtual import VirtualWorld
+
+    with VirtualWorld(Plan.of(load_world(file or DEFAULT_WORLD))) as world:
+        world.start()
+        return virtual_trace.send(world, visitor, url, method=method, timeout_s=timeout_s)
 
 
 def send(

@@ -298,6 +298,7 @@ class VirtualWorld:
         node.programs, node.waiting = [service], {"service"}
 
         async def serve() -> None:
+            origin.NAME.set(node.name)
             server = await origin.start("127.0.0.1", 8000)
             node.waiting.discard("service")
             await server.serve_forever()

@@ -1,0 +1,50 @@
+"""One request in virtual time, seen as `popnet trace` sees it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from lab.driver import LabError, known
+from lab.drivers.virtual import Tls, VirtualWorld
+from lab.journey import Journey, journey
+from lab.load_client import Visit
+from topology.plan import Plan
+
+
+def full_url(url: str) -> str:
+    parts = urlsplit(url if "//" in url else f"https://{url}/")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
+    return parts.geturl()
+
+
+def site_of(plan: Plan, host: str | None) -> str | None:
+    """The site behind a host name, by the world file."""
+    record = plan.world.dns.get(host or "")
+    tunnel = plan.world.tunnels.get(record.tunnel) if record and record.tunnel else None
+    return tunnel.site if tunnel else None
+
+
+def send(
+    world: VirtualWorld, visitor: str, url: str, *, method: str = "GET", timeout_s: float = 20.0
+) -> Journey | str:
+    """As `lab.cli.tracing.send`: a text says why there was no response."""
+    url = full_url(url)
+    visitor = known(visitor, world.plan.world.visitors, "visitor")
+    headers = {"user-agent": "popnet-trace", "accept": "*/*"}
+    visit = world.get(visitor, url, method=method.upper(), headers=headers, timeout_s=timeout_s)
+    if visit.error:
+        return visit.error
+    lands = world.lands(visitor)
+    if lands is None:
+        return "no PoP announces the anycast address"
+    site = site_of(world.plan, urlsplit(url).hostname)
+    return journey(url, visitor, lands, site, visit.task_answer(), world.rtt_s)
+
+
+def once(plan: Plan, visitor: str, url: str, *, tls: Tls = "flights", **options: str) -> Visit:
+    """Bring a world up for one request."""
+    visitor = known(visitor, plan.world.visitors, "visitor")
+    with VirtualWorld(plan, tls=tls) as world:
+        world.start()
+        return world.get(visitor, full_url(url), **options)
