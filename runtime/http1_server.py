@@ -11,6 +11,7 @@ connection is closed, for after such a thing nobody knows where the next request
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -225,7 +226,8 @@ class Http1ServerProtocol(asyncio.Protocol):
         status = headers[0][1]
         if status[:1] == b"1" and status != b"101":
             if traits.version == "1.1":
-                self._write(http1.response_head(headers, chunked=False, close=False))
+                with contextlib.suppress(MalformedFieldError):
+                    self._write(http1.response_head(headers, chunked=False, close=False))
             return
         stream._final = True
         close = self._draining or not traits.keep_alive

@@ -437,6 +437,10 @@ def test_chunks_and_trailers_are_written_and_read_back() -> None:
     ]
 
 
+def test_trailers_that_are_too_large_are_left_out() -> None:
+    assert http1.last_chunk([(b"x-sum", b"1" * 70_000)]) == b"0\r\n\r\n"
+
+
 def test_an_upgrade_names_itself_in_connection() -> None:
     written = http1.request_head([*head(), (b"upgrade", b"websocket")], chunked=False)
     assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in written

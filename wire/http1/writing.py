@@ -64,7 +64,10 @@ def last_chunk(trailers: Headers = []) -> bytes:  # noqa: B006  never changed
     """The end of a chunked body."""
     if not trailers:
         return b"0\r\n\r\n"
-    kept, _ = _fit(trailers)
+    try:
+        kept, _ = _fit([field for field in trailers if field[0][:1] != b":"])
+    except fields.MalformedFieldError:
+        return b"0\r\n\r\n"  # trailers may always be dropped (RFC 9110 section 6.5.1)
     lines = [n + b": " + v for n, v in kept if n[0] != _COLON and n not in TRAILER_REFUSED]
     return b"\r\n".join([b"0", *lines, b"\r\n"])
 

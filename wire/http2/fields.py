@@ -29,18 +29,26 @@ _BAD_VALUE = re.compile(rb"[\r\n\0]")
 
 # Names are few and come again and again. The bound keeps a peer who invents names from filling our memory.
 _KNOWN_LIMIT = 4096
+_NAME_LIMIT = 256
 _known: set[bytes] = set()
 
 
+# What no peer need bear. nghttp2 ends the whole connection over one string of more than 64 KiB, ours over a list that
+# is four times what it advertises: sending such a thing would cost every other exchange on the connection.
+MAX_FIELD = 64 * 1024
+MAX_LIST = 192 * 1024
+
+
 class MalformedFieldError(ValueError):
-    """A field that cannot be left out (a pseudo-header field) is not fit to be sent."""
+    """The fields are not fit to be sent: a pseudo-header field is malformed, or they are too large."""
 
 
 def safe(headers: Headers) -> Headers:
     """`headers` itself when it may be sent as it is, else a copy without what may not.
 
     Upper-case names are lowered; connection-specific fields, names that are no tokens, and values with CR, LF or
-    NUL are left out: to mend a value would be to guess. Raises `MalformedFieldError` for a pseudo-header field.
+    NUL are left out: to mend a value would be to guess. Raises `MalformedFieldError` for a malformed pseudo-header
+    field, and when a field or all of them are too large.
     """
     # Measured: a plain loop beats `issuperset(map(...))`, and looking for an int in bytes beats looking for bytes.
     for name, _ in headers:
@@ -49,6 +57,8 @@ def safe(headers: Headers) -> Headers:
     values = b"".join([value for _, value in headers])
     if 10 in values or 13 in values or 0 in values:
         return _cleaned(headers)
+    if len(values) > MAX_FIELD:
+        _refuse_oversized(headers)
     return headers
 
 
@@ -58,11 +68,21 @@ def list_size(headers: Headers) -> int:
 
 
 def _learn(name: bytes) -> bool:
-    if name in CONNECTION_SPECIFIC or name == b"te" or not _NAME.fullmatch(name):
+    if name in CONNECTION_SPECIFIC or name == b"te" or len(name) > _NAME_LIMIT:
+        return False
+    if not _NAME.fullmatch(name):
         return False
     if len(_known) < _KNOWN_LIMIT:
         _known.add(name)
     return True
+
+
+def _refuse_oversized(headers: Headers) -> None:
+    if list_size(headers) > MAX_LIST:
+        raise MalformedFieldError("the header fields are too large")
+    for name, value in headers:
+        if len(value) > MAX_FIELD:
+            raise MalformedFieldError(f"the field {name[:100]!r} is too large")
 
 
 def _cleaned(headers: Headers) -> Headers:
@@ -74,9 +94,10 @@ def _cleaned(headers: Headers) -> Headers:
             name = field[0]
         if name in CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
             continue
-        if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+        if len(name) > MAX_FIELD or not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
             if name.startswith(b":"):
                 raise MalformedFieldError(f"{name!r}: {value[:100]!r}")
             continue
         kept.append(field)
+    _refuse_oversized(kept)
     return kept

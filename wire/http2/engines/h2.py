@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from contextlib import suppress
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -22,6 +23,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack
 
 from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink
 
@@ -66,6 +68,7 @@ class H2Engine:
                 normalize_outbound_headers=False,
             )
         )
+        self._connection.encoder = _Encoder()
         self._streams: dict[int, _Stream] = {}
         # Streams with something to send that the windows may allow, in turn.
         self._sendable: dict[int, _Stream] = {}
@@ -454,6 +457,14 @@ class H2Engine:
                     self._sink.stream_closed(stream_id, code)
         finally:
             self._dispatching = False
+
+
+class _Encoder(hpack.Encoder):
+    """Huffman's code makes some strings nearly four times as long, and nghttp2 ends the connection over 64 KiB."""
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        small = sum([len(name) + len(value) for name, value in headers]) < 16_384
+        return super().encode(headers, huffman and small)
 
 
 class _Cut(h2.exceptions.ProtocolError):
