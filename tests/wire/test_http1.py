@@ -437,6 +437,15 @@ def test_chunks_and_trailers_are_written_and_read_back() -> None:
     ]
 
 
+def test_a_head_never_has_both_framings() -> None:
+    for length in (b"5", b"nonsense"):
+        fields = (b"content-length", length)
+        assert b"content-length" not in http1.request_head([*head(), fields], chunked=True)
+        answer = [(b":status", b"200"), fields]
+        assert b"content-length" not in http1.response_head(answer, chunked=True, close=False)
+    assert http1.content_length([(b"content-length", b"nonsense")]) is None
+
+
 def test_trailers_that_are_too_large_are_left_out() -> None:
     assert http1.last_chunk([(b"x-sum", b"1" * 70_000)]) == b"0\r\n\r\n"
 

@@ -30,7 +30,7 @@ def request_head(headers: Headers, *, chunked: bool) -> bytes:
     if not _TOKEN.fullmatch(method) or not path or _SPACE.search(path):
         raise fields.MalformedFieldError("the method or the path cannot be written in HTTP/1.1")
     if chunked:
-        lines.append(b"transfer-encoding: chunked")
+        _chunk(lines)
     if upgrade is not None:
         lines.append(b"connection: upgrade\r\nupgrade: " + upgrade)
     start = method + b" " + path + b" HTTP/1.1\r\nhost: " + authority
@@ -46,7 +46,7 @@ def response_head(headers: Headers, *, chunked: bool, close: bool) -> bytes:
         if name[0] != _COLON:
             lines.append(name + b": " + value)
     if chunked:
-        lines.append(b"transfer-encoding: chunked")
+        _chunk(lines)
     if status == b"101" and upgrade is not None:
         lines.append(b"connection: upgrade\r\nupgrade: " + upgrade)
     elif close:
@@ -76,13 +76,19 @@ def content_length(headers: Headers) -> int | None:
     """The declared length of a body. A value that is no number counts as not declared."""
     for name, value in headers:
         if name == b"content-length":
-            return int(value) if value.isdigit() else None
+            return int(value) if value.isdigit() and len(value) < 19 else None
     return None
 
 
 def has_no_body(status: bytes, method_is_head: bool) -> bool:
     """RFC 9112 section 6.3: these answers end with their head, whatever it says."""
     return method_is_head or status in (b"204", b"304") or status[:1] == b"1"
+
+
+def _chunk(lines: list[bytes]) -> None:
+    """Never both framings in one head: that is how requests are smuggled (RFC 9112 section 6.3)."""
+    lines[:] = [line for line in lines if not line.startswith(b"content-length: ")]
+    lines.append(b"transfer-encoding: chunked")
 
 
 def _fit(headers: Headers) -> tuple[Headers, bytes | None]:
