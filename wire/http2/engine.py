@@ -87,6 +87,9 @@ class Http2Settings:
             raise ValueError("max_concurrent_streams must be 1 to 2^31-1")
         if not 65_535 <= self.stream_window <= 2**24:
             raise ValueError("stream_window must be 65535 bytes to 16 MiB")
+        if self.max_concurrent_streams * self.stream_window > 2**30:
+            # What all streams together may hold back must leave half of the connection's window: engines/ngh2.py.
+            raise ValueError("max_concurrent_streams x stream_window must be at most 1 GiB")
         if not 16_384 <= self.max_frame_size <= 2**24 - 1:
             raise ValueError("max_frame_size must be 16384 to 2^24-1")
 

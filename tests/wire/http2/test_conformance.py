@@ -407,3 +407,15 @@ def test_padding_costs_nobody_credit(lone_client: Any) -> None:
     for _ in range(20_000):
         assert lone_client.feed(padded) is None
     assert len(lone_client.sink.bodies[stream_id]) == 20_000
+
+
+def test_settings_that_could_stall_a_connection_are_refused() -> None:
+    Http2Settings(max_concurrent_streams=1024, stream_window=2**20)
+    for wrong in (
+        {"max_concurrent_streams": 1025, "stream_window": 2**20},
+        {"max_concurrent_streams": 0},
+        {"stream_window": 100},
+        {"max_frame_size": 100},
+    ):
+        with pytest.raises(ValueError):
+            Http2Settings(**wrong)

@@ -8,7 +8,7 @@ bytes that a stalled stream withholds are withheld from the connection too. We w
 connection's window is the largest there is, 2^31-1, and can never be what stops a peer: a peer can hold back at
 most max_concurrent_streams x stream_window bytes (256 x 1 MiB = 256 MiB), and nghttp2 sends a connection
 WINDOW_UPDATE when half of the window, 1 GiB, was acknowledged; 1 GiB + 256 MiB < 2 GiB, so the window never
-reaches zero as long as streams x window stays under 1 GiB. `_connection_window` asserts that. What bounds memory
+reaches zero as long as streams x window stays under 1 GiB. `Http2Settings` sees to that. What bounds memory
 is then the sum over the streams alone, which is the rule: each stream pays for itself.
 A stream that ends with bytes unacknowledged would leak them from the connection's window for ever; the driver
 acknowledges the rest when a stream closes.
@@ -44,7 +44,6 @@ class Ngh2Engine:
     """See `wire.http2.engine.Engine`."""
 
     def __init__(self, role: Role, settings: Http2Settings, sink: Sink) -> None:
-        assert settings.max_concurrent_streams * settings.stream_window <= 2**30
         self._settings = settings
         self._sink = sink
         self._role = role
