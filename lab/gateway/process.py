@@ -17,7 +17,6 @@ from runtime.events import EventLog
 from runtime.notify import Notifier
 from topology.plan import Plan
 
-
 _COMMAND = "popnet"
 _IN_CONTAINER = "docker compose exec lab popnet"
 

@@ -99,7 +99,8 @@ class Browser:
             with _DIRECT.open(request, timeout=60) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
-            raise AssertionError(error.read().decode()) from None
+            with error:
+                raise AssertionError(error.read().decode()) from None
 
 
 @contextlib.contextmanager

@@ -45,6 +45,14 @@ def get(lab: Lab, path: str) -> bytes:
         return bytes(answer.read())
 
 
+def refusal(lab: Lab, path: str) -> int:
+    """The status of a request that fails."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(lab, path)
+    with caught.value as error:
+        return int(error.code)
+
+
 def state(lab: Lab) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(get(lab, "/api/state"))
     return found
@@ -272,14 +280,10 @@ def test_every_target_of_prometheus_answers(lab: Lab) -> None:
 
 
 def test_a_node_without_an_answer_is_down_for_prometheus(lab: Lab) -> None:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        get(lab, "/metrics/atlantis")
-    assert caught.value.code == 404
+    assert refusal(lab, "/metrics/atlantis") == 404
     lab.agent("FRA", "kill")
     try:
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            get(lab, "/metrics/FRA")
-        assert caught.value.code == 503
+        assert refusal(lab, "/metrics/FRA") == 503
         assert 'popnet_up{node="FRA"} 0' in get(lab, "/metrics").decode()
     finally:
         lab.agent("FRA", "start")
