@@ -67,6 +67,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.bytes_in = 0
         self.bytes_out = 0
         self._engine = create(engine, self.role, self.settings, self)
+        # See wire/http2/engines/ngh2.py: what stalled streams hold back may be half of the connection's window.
+        self._bearable = 2**30 // self.settings.stream_window
         self._on_request = on_request
         self._on_ready = on_ready
         self._on_lost = on_lost
@@ -115,15 +117,15 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     @property
     def peer_max_streams(self) -> int:
-        """How many streams the peer lets us have open."""
-        return self._engine.peer_max_streams
+        """How many streams we may have open: what the peer lets us, within what our connection window bears."""
+        return min(self._engine.peer_max_streams, self._bearable)
 
     @property
     def available(self) -> int:
         """How many streams could be opened now without waiting."""
         if self._closing or self._closed or self._draining:
             return 0
-        return max(0, self._engine.peer_max_streams - len(self._streams) - len(self._waiting))
+        return max(0, self.peer_max_streams - len(self._streams) - len(self._waiting))
 
     @property
     def ready(self) -> bool:
@@ -196,7 +198,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             state=state,
             streams=len(self._streams),
             waiting=len(self._waiting),
-            peer_max_streams=self._engine.peer_max_streams,
+            peer_max_streams=self.peer_max_streams,
             opened=self.opened,
             rtt_s=self.rtt,
             bytes_in=self.bytes_in,
@@ -209,6 +211,10 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self.peer = peer_of(self._transport, "h2")
+        if self._closing:
+            # Given up while TLS was still shaking hands.
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=_TRANSPORT_HIGH, low=_TRANSPORT_HIGH // 4)
         self._engine.start()
         self._flush()
@@ -460,7 +466,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             stream._ended = True
         if self._draining or self._closing:
             self._fail_stream(stream, ErrorCode.REFUSED_STREAM)
-        elif len(self._streams) < self._engine.peer_max_streams and not self._waiting:
+        elif len(self._streams) < self.peer_max_streams and not self._waiting:
             self._start_stream(stream, headers, end)
         elif len(self._waiting) < self._max_waiting:
             stream._early = []
@@ -478,7 +484,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.opened += 1
 
     def _open_waiting(self) -> None:
-        while self._waiting and len(self._streams) < self._engine.peer_max_streams:
+        while self._waiting and len(self._streams) < self.peer_max_streams:
             stream, headers, end = self._waiting.popleft()
             if stream._connection is None:
                 continue

@@ -210,6 +210,19 @@ def test_more_streams_than_the_peer_takes_wait_their_turn(
     run(main)
 
 
+def test_a_peer_without_a_limit_gets_ours(run: Any, http2_pair: Any) -> None:
+    async def main(loop: Any) -> None:
+        pair = http2_pair(
+            loop,
+            server={"settings": Http2Settings(max_concurrent_streams=4000, stream_window=65_535)},
+        )
+        await settle()
+        assert pair.client._engine.peer_max_streams == 4000
+        assert pair.client.peer_max_streams == 1024
+
+    run(main)
+
+
 def test_a_waiting_stream_may_be_given_up(run: Any, http2_pair: Any) -> None:
     async def main(loop: Any) -> None:
         pair = http2_pair(loop, server={"settings": Http2Settings(max_concurrent_streams=1)})
