@@ -265,7 +265,8 @@ def _node_state(told: Message | None, attached: Message | None) -> str:
     """One word, the worst that is true."""
     if told is None:
         return "unknown"
-    if told["pid"] is None:
+    # An agent in a container has no pid that is known outside.
+    if told["ended"] is not None or (told["pid"] is None and not told["attached"]):
         return "gone"
     programs = [program["state"] for program in told["programs"]]
     for state in ("dead", "paused", "stopping", "starting"):

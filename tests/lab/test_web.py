@@ -165,16 +165,20 @@ def test_a_tail_begins_near_the_end(tmp_path: Path) -> None:
 # Nodes
 
 
-def told(state: str | None, *, attached: bool = True, pid: int | None = 1) -> dict[str, Any]:
+def told(
+    state: str | None, *, attached: bool = True, pid: int | None = 1, ended: str | None = None
+) -> dict[str, Any]:
     programs = [] if state is None else [{"name": "pop", "state": state}]
-    return {"pid": pid, "attached": attached, "programs": programs}
+    return {"pid": pid, "ended": ended, "attached": attached, "programs": programs}
 
 
 @pytest.mark.parametrize(
     ("lab", "wan", "state"),
     [
         (None, None, "unknown"),
-        (told(None, pid=None), None, "gone"),
+        (told(None, pid=None, attached=False), None, "gone"),
+        (told(None, pid=None, ended="SIGKILL"), None, "gone"),
+        (told("ready", pid=None), None, "ready"),
         (told("dead"), {"vanished": False}, "dead"),
         (told("paused"), {"vanished": True}, "paused"),
         (told("ready"), {"vanished": True}, "vanished"),
