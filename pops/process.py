@@ -69,7 +69,7 @@ class PopProcess:
         self.directory = Directory(config.name)
         self.registry = Registry(config.tunnels, most=limits.tunnel_connections)
         relays = min(config.routing.hop_limit - 1, LONGEST_PATH - 2)
-        self.table = RouteTable(
+        self._table = RouteTable(
             config.name,
             algorithm(config.routing.algorithm),
             config.routing.params,
@@ -134,11 +134,22 @@ class PopProcess:
         self._tunnel_servers: list[asyncio.Server] = []
         self._datagrams: list[asyncio.BaseTransport] = []
         self._refresh_due = False
+        self._stale = False
 
     # What the data path asks (drivers.proxy.World)
 
     def routes(self, tunnel: str) -> tuple[Path, ...]:
         return self.table.routes(tunnel, self.clock())
+
+    @property
+    def table(self) -> RouteTable:
+        """The routes by all that is known. Worked out when somebody asks: in a large edge news comes by the
+        hundred, and most of it between two requests."""
+        if self._stale:
+            self._stale = False
+            self._table.set_links(self.live_links())
+            self._table.set_exits(self.directory.exits())
+        return self._table
 
     def neighbor(self, name: str) -> Http2Connection | None:
         neighbor = self.overlay.neighbors.get(name)
@@ -185,8 +196,7 @@ class PopProcess:
 
     def _refresh_routes(self) -> None:
         self.routes_changed_at = self.clock()
-        self.table.set_links(self.live_links())
-        self.table.set_exits(self.directory.exits())
+        self._stale = True
 
     # Life
 

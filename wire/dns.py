@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import dns.exception
 import dns.flags
@@ -94,6 +95,8 @@ def _rdata(kind: str, data: str) -> dns.rdata.Rdata:
     return dns.rdata.from_text("IN", kind, data, origin=dns.name.root, relativize=False)
 
 
+# Servers of one process that answer for the same zones share what is made of them.
+@lru_cache(maxsize=32)
 def _compile(zone: Zone) -> _ZoneData:
     origin = dns.name.from_text(zone.origin)
     names: dict[_Key, _Sets] = {}
