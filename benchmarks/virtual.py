@@ -114,7 +114,9 @@ def run() -> list[Row]:
     took, memory = _apart("hundred")
     return [
         Row("a virtual second, default world idle", 1e3 / faster, "ms CPU", 5.0, f"{faster:.0f} x"),
-        Row("a request, two PoPs, warm, flights", 1e6 / served, "us CPU", 1000.0, f"{served:.0f}/s"),
+        Row(
+            "a request, two PoPs, warm, flights", 1e6 / served, "us CPU", 1000.0, f"{served:.0f}/s"
+        ),
         Row(f"start of {POPS} PoPs, flights", took, "s CPU", 10.0),
         Row(f"memory of {POPS} PoPs, flights", memory, "MB", 1000.0, "peak of the process"),
     ]

@@ -15,6 +15,7 @@
     control     the control socket; operations: what can be asked; views: what it shows
     events      what is told, to the event file and to subscribers; capture: packets as pcap
     process     where they meet; `python -m wan`
+    virtual/    the same fabric under an asyncio loop in virtual time: no packets, no process
     tun, attach, agent   the node's side: makes `wan0`, hands over its descriptor, runs the programs
 
 A packet passes: the sender's access line, the link, the receiver's access line. Both ends have a router,
