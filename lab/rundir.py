@@ -135,13 +135,16 @@ class RunDir:
         """Every live process of this lab, apart from this one and those it was started by."""
         wanted = f"{RUN_VARIABLE}={self.path}".encode()
         spared = _ancestry()
+        # A container has a directory of the same name for itself, and its processes are its engine's to end.
+        here = os.readlink("/proc/self/ns/pid")
         found = []
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or int(entry) in spared:
                 continue
             # Others' processes cannot be read, and some end while we look. A zombie has an empty environment.
             with contextlib.suppress(OSError):
-                if wanted in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
+                marks = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+                if wanted in marks and os.readlink(f"/proc/{entry}/ns/pid") == here:
                     found.append(int(entry))
         return sorted(found)
 
