@@ -26,6 +26,7 @@ from lab.gateway import ports
 from lab.gateway.ports import Where
 
 from .browser import Browser, browser, missing
+from .conftest import Popnet
 
 pytestmark = pytest.mark.system
 
@@ -230,7 +231,7 @@ def test_a_killed_gateway_comes_back_where_it_was(lab: Lab) -> None:
     assert lab.status()["gateway"]["ready"]
 
 
-def test_labs_side_by_side_have_ports_of_their_own(lab: Lab, popnet: Any, world: Path) -> None:
+def test_labs_side_by_side_have_ports_of_their_own(lab: Lab, popnet: Popnet, world: Path) -> None:
     popnet("up", str(world), "-n", "s2", "--detach")
     try:
         second = Lab(popnet.run_dir("s2"))
@@ -244,7 +245,9 @@ def test_labs_side_by_side_have_ports_of_their_own(lab: Lab, popnet: Any, world:
         popnet("down", "-n", "s2")
 
 
-def test_a_port_that_was_asked_for_and_is_taken_fails_the_whole(popnet: Any, world: Path) -> None:
+def test_a_port_that_was_asked_for_and_is_taken_fails_the_whole(
+    popnet: Popnet, world: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         port = str(somebody.getsockname()[1])
         with popnet.popen("up", str(world), "-n", "s3", "--web-port", port) as process:
@@ -254,7 +257,7 @@ def test_a_port_that_was_asked_for_and_is_taken_fails_the_whole(popnet: Any, wor
     popnet.assert_nothing_left("s3")
 
 
-def test_ports_may_be_off_and_wrong_ones_are_said(popnet: Any, world: Path) -> None:
+def test_ports_may_be_off_and_wrong_ones_are_said(popnet: Popnet, world: Path) -> None:
     popnet("up", str(world), "--web-port", "http", code=2)
     popnet("up", str(world), "-n", "s4", "-d", "--web-port", "off", "--socks-port", "off")
     try:
@@ -393,3 +396,13 @@ def test_a_browser_walks_in_by_the_proxy(lab: Lab) -> None:
         assert found.run(protocol) == "h2"
         found.open("http://www.debian.org/")
         assert "www.debian.org does not exist in this lab" in found.text()
+
+
+def test_an_ordinary_user_has_a_way_in_too(ordinary: Popnet, world: Path) -> None:
+    ordinary("up", str(world), "-n", "o", "--detach")
+    try:
+        mine = Lab(ordinary.run_dir("o"))
+        assert ray(curl(mine, "socks5h://new-york@", "-i", PAGE + "/").stdout) == "IAD"
+        assert state(mine)["silent"] == []
+    finally:
+        ordinary("down", "-n", "o")
