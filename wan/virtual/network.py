@@ -108,23 +108,25 @@ class Host:
 class Way:
     """One direction of a conversation: from a host to wherever the fabric brings its packets."""
 
-    __slots__ = ("_flow", "_host", "_loop", "_network", "_to", "key")
+    __slots__ = ("_arrive", "_datagrams", "_flow", "_host", "_loop", "_network", "key")
 
-    def __init__(self, network: Network, host: Host, key: bytes) -> None:
+    def __init__(self, network: Network, host: Host, key: bytes, *, datagrams: bool) -> None:
         self.key = key
+        self._datagrams = datagrams
         self._network = network
         self._loop = network.loop
         self._host = host
         self._flow: Flow | None = None
-        self._to: Host = host
+        # What takes a cargo at the other end.
+        self._arrive: Callable[[Any], None] = host.take
 
     @property
     def mtu(self) -> int:
         flow = self._flow
         return _MTU if flow is None else flow.path.mtu
 
-    def send(self, size: int, cargo: Any, arrive: Callable[[Host, Any], None]) -> Refusal | None:
-        """Let a packet of `size` bytes on its way; `arrive` is called wherever it gets to.
+    def send(self, size: int, cargo: Any) -> Refusal | None:
+        """Let a packet of `size` bytes on its way, to whichever host it gets.
 
         A refusal with a code is what the sender's own router tells it; everything else is silence.
         """
@@ -132,28 +134,26 @@ class Way:
         now = loop.now
         flow = self._flow
         if flow is None or size > flow.path.limit:
-            return self._look(size, cargo, arrive, now)
+            return self._look(size, cargo, now)
         opener = flow.opener
         if opener is not None:
             if now - opener.seen > opener.open_s:
-                return self._look(size, cargo, arrive, now)
+                return self._look(size, cargo, now)
             opener.seen = now
         flow.seen = now
         path = flow.path
         if not path.plain:
-            self._climb(flow, path, size, (self._to, cargo, arrive), now)
+            self._climb(flow, path, size, cargo, now)
             return None
         verdict = path.link.judge(size, now, flow)
         if verdict.__class__ is float:
             path.link.delivered += 1
-            heappush(loop.agenda, (verdict, loop.next(), _arrive, (self._to, cargo, arrive)))
+            heappush(loop.agenda, (verdict, loop.next(), self._arrive, cargo))
         elif verdict.__class__ is tuple:
-            self._land(path, (self._to, cargo, arrive), verdict)
+            self._land(path, self._arrive, cargo, verdict)
         return None
 
-    def _look(
-        self, size: int, cargo: Any, arrive: Callable[[Host, Any], None], now: float
-    ) -> Refusal | None:
+    def _look(self, size: int, cargo: Any, now: float) -> Refusal | None:
         """The long way: routes, rules and limits are asked."""
         door = self._host.door
         if door.vanished or door.fd == -1:
@@ -169,18 +169,18 @@ class Way:
             return flow
         self._flow = flow
         path = flow.path
-        self._to = self._network.hosts[path.destination.name]
+        to = self._network.hosts[path.destination.name]
+        self._arrive = to.take_datagram if self._datagrams else to.take
         if path.refusal:
             path.link.refuse(size, path.refusal)
             return None
-        goods = (self._to, cargo, arrive)
         if size <= path.mtu:
-            self._climb(flow, path, size, goods, now)
+            self._climb(flow, path, size, cargo, now)
         else:
-            self._pieces(flow, path, size, goods, now)
+            self._pieces(flow, path, size, cargo, now)
         return None
 
-    def _pieces(self, flow: Flow, path: Path, size: int, goods: Any, now: float) -> None:
+    def _pieces(self, flow: Flow, path: Path, size: int, cargo: Any, now: float) -> None:
         """What is too large goes in pieces, and arrives with the last of them or not at all."""
         arrived: list[float] = []
         count = -(-size // path.mtu)
@@ -191,9 +191,9 @@ class Way:
                 continue
             arrived.append(verdict if isinstance(verdict, float) else verdict[0])
         if len(arrived) == count:
-            self._land(path, goods, (max(arrived),))
+            self._land(path, self._arrive, cargo, (max(arrived),))
 
-    def _climb(self, flow: Flow, path: Path, size: int, goods: Any, now: float) -> None:
+    def _climb(self, flow: Flow, path: Path, size: int, cargo: Any, now: float) -> None:
         """Access line, link, access line: each as soon as the packet is there."""
         times: tuple[float, ...] = (now,)
         if path.up is not None:
@@ -202,21 +202,31 @@ class Way:
         for at in times:
             reached = _times(path.link.judge(size, at, flow))
             if path.down is None:
-                self._land(path, goods, reached)
+                self._land(path, self._arrive, cargo, reached)
                 continue
             for again in reached:
-                self._loop.at(again, _descend, (self, flow, path, size, goods, again))
+                self._loop.at(again, _descend, (self, flow, path, size, self._arrive, cargo, again))
 
-    def descend(self, flow: Flow, path: Path, size: int, goods: Any, now: float) -> None:
+    def descend(
+        self,
+        flow: Flow,
+        path: Path,
+        size: int,
+        arrive: Callable[[Any], None],
+        cargo: Any,
+        now: float,
+    ) -> None:
         assert path.down is not None
         times = _times(path.down.judge(size, now, flow))
         path.down.delivered += len(times)
-        self._land(path, goods, times)
+        self._land(path, arrive, cargo, times)
 
-    def _land(self, path: Path, goods: Any, times: tuple[float, ...]) -> None:
+    def _land(
+        self, path: Path, arrive: Callable[[Any], None], cargo: Any, times: tuple[float, ...]
+    ) -> None:
         path.link.delivered += len(times)
         for at in times:
-            self._loop.at(at, _arrive, goods)
+            self._loop.at(at, arrive, cargo)
 
 
 def _times(verdict: float | tuple[float, float] | str) -> tuple[float, ...]:
@@ -225,14 +235,11 @@ def _times(verdict: float | tuple[float, float] | str) -> tuple[float, ...]:
     return verdict if isinstance(verdict, tuple) else ()
 
 
-def _arrive(goods: tuple[Host, Any, Callable[[Host, Any], None]]) -> None:
-    host, cargo, arrive = goods
-    arrive(host, cargo)
-
-
-def _descend(what: tuple[Way, Flow, Path, int, Any, float]) -> None:
-    way, flow, path, size, goods, now = what
-    way.descend(flow, path, size, goods, now)
+def _descend(
+    what: tuple[Way, Flow, Path, int, Callable[[Any], None], Any, float],
+) -> None:
+    way, flow, path, size, arrive, cargo, now = what
+    way.descend(flow, path, size, arrive, cargo, now)
 
 
 class Network:
@@ -251,9 +258,9 @@ class Network:
         """A new process on a node. KeyError when there is no such node."""
         return Program(self.loop, self.hosts[node], name)
 
-    def way(self, host: Host, key: bytes) -> Way:
+    def way(self, host: Host, key: bytes, *, datagrams: bool = False) -> Way:
         """For packets of the flow `key`, from `host`."""
-        return Way(self, host, key)
+        return Way(self, host, key, datagrams=datagrams)
 
     # What the loop asks for
 
@@ -383,10 +390,10 @@ class Network:
 
     def refuse(self, host: Host, segment: Segment) -> None:
         """Nobody is there for this segment: say so (RFC 9293 section 3.10.7.1)."""
-        way = Way(self, host, packet.reverse(segment.key))
+        way = self.way(host, packet.reverse(segment.key))
         answer = Segment(way.key)
         answer.reset = True
-        way.send(Segment.HEADER, answer, Host.take)
+        way.send(Segment.HEADER, answer)
 
 
 def _literal(address: str | None) -> bytes:

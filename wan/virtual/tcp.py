@@ -218,9 +218,9 @@ class Connection:
             self._send(Segment.OPENING, answer)
 
     def _after_acknowledgement(self) -> None:
-        if self.sender.all_acknowledged and self._ended:
+        if self._ended and self.sender.all_acknowledged:
             self._end()
-        elif self.transport is not None:
+        elif self.transport is not None and self.transport.waiting:
             self.transport.writable()
 
     def _take_data(self, segment: Segment) -> None:
@@ -341,7 +341,7 @@ class Connection:
         if unit.fin:
             segment.fin = True
         self._with_ack(segment)
-        self._way.send(_HEADER + len(data), segment, _take)
+        self._way.send(_HEADER + len(data), segment)
 
     def _acknowledge(self) -> None:
         segment = Segment(self.key)
@@ -369,7 +369,7 @@ class Connection:
             self._acknowledge()
 
     def _send(self, size: int, segment: Segment) -> Refusal | None:
-        return self._way.send(size, segment, _take)
+        return self._way.send(size, segment)
 
     def _arm(self) -> None:
         """One timer in the loop at most is for us: it is put off when it comes too early."""
@@ -442,7 +442,3 @@ class Connection:
         self.state = State.GONE
         self._host.connections.pop(packet.reverse(self.key), None)
         self._host.free(packet.ports_of(self.key)[0])
-
-
-def _take(host: Host, segment: Segment) -> None:
-    host.take(segment)

@@ -19,7 +19,7 @@ from wan.virtual.doors import Listener, SocketName
 from wan.virtual.programs import Closable, Program, State
 
 if TYPE_CHECKING:
-    from wan.virtual.network import Host, Network
+    from wan.virtual.network import Network
     from wan.virtual.tcp import Connection
 
 # For callbacks of the kernel: they belong to no program, and no program's state holds them up.
@@ -148,6 +148,11 @@ class Stream(Caller, asyncio.Transport):
             raise
         except BaseException as error:  # noqa: BLE001
             self._broken(error)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits for the kernel to have room."""
+        return bool(self._buffer) or self._full
 
     def writable(self) -> None:
         """The kernel has room again."""
@@ -416,8 +421,8 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
         if way is None:
             if len(self._ways) > 256:
                 self._ways.clear()
-            way = self._ways[place] = self._network.way(host, key)
-        way.send(_UDP_HEADER + len(data), (key, data), _take_datagram)
+            way = self._ways[place] = self._network.way(host, key, datagrams=True)
+        way.send(_UDP_HEADER + len(data), (key, data))
 
     def take(self, data: bytes, sender: tuple[str, int], address: bytes) -> None:
         if self._remote is not None and sender != self._remote:
@@ -444,7 +449,3 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
             del host.datagrams[self._local]
             host.free(self._local[1])
         self._program.open.pop(self, None)
-
-
-def _take_datagram(host: Host, cargo: tuple[bytes, bytes]) -> None:
-    host.take_datagram(cargo)
