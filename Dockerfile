@@ -20,14 +20,14 @@ RUN apt-get update -qq \
       ca-certificates curl bind9-dnsutils iproute2 iputils-ping traceroute >/dev/null \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /usr/share/doc /usr/share/man \
  && useradd --system --uid 990 --user-group --home-dir /popnet --shell /bin/bash popnet \
- && install -d -o popnet -g popnet -m 700 /run/popnet \
+ && install -d -o popnet -g popnet -m 700 /run/lab \
  && printf '#!/bin/sh\nexec python -m lab "$@"\n' > /usr/local/bin/popnet && chmod 755 /usr/local/bin/popnet
 COPY --from=dependencies /opt/popnet /opt/popnet
 ENV PATH=/opt/popnet/bin:$PATH \
     PYTHONPATH=/popnet \
     PYTHONUNBUFFERED=1 \
     PYTHONSAFEPATH=1 \
-    POPNET_RUN_DIR=/run/popnet \
+    POPNET_RUN_DIR=/run/lab \
     POPNET_USER=popnet
 
 # Everything above survives a change of code; what follows takes seconds.

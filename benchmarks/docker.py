@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.lab import fifty_pops, popnet
 from benchmarks.report import Row
-from lab.compose import IMAGE
+from lab.compose import BASE, IMAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = "https://app.example.com/"
@@ -139,7 +139,7 @@ def run() -> list[Row]:
             answers.append(first_answer("pnbench"))
             # The last start is not what the lab costs at rest.
             time.sleep(3)
-            idle = idle_share("/run/popnet/default")
+            idle = idle_share(f"{BASE}/default")
         finally:
             compose("pnbench", "down", "--volumes", "--timeout", "0")
     inspected = subprocess.run(
@@ -156,7 +156,7 @@ def run() -> list[Row]:
     ]
     spent = {}
     base = Path(os.environ.get("POPNET_RUN_DIR", "/run/popnet"))
-    for driver, run_directory in (("local", base / "bn"), ("docker", Path("/run/popnet/bn"))):
+    for driver, run_directory in (("local", base / "bn"), ("docker", Path(BASE, "bn"))):
         with lab("bn", driver):
             spent[driver] = cpu_per_request("bn", str(run_directory))
     rows += [

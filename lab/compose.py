@@ -21,7 +21,8 @@ from topology.plan import Plan
 from wan import tun
 
 IMAGE: Final = "popnet"
-BASE: Final = "/run/popnet"
+# Unlike that of any lab of the machine itself: `popnet down` finds processes of a local lab by this path.
+BASE: Final = "/run/lab"
 USER: Final = "popnet"
 STOP_S: Final = 15
 

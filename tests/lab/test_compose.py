@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from lab import code, compose
+from lab import code, compose, rundir
 from topology.load import load_world
 from topology.plan import Plan
 
@@ -79,7 +80,7 @@ def test_a_world_elsewhere(tmp_path: Path) -> None:
     assert set(services) >= {"world", "wan", "lab", "LHR", "FRA", "london", "dublin"}
     assert "./w.yaml:/world/w.yaml:ro" in services["world"]["volumes"]
     assert services["world"]["command"][-1] == "/world/w.yaml"
-    assert services["LHR"]["command"][-1] == "/run/popnet/w/nodes/LHR/agent.json"
+    assert services["LHR"]["command"][-1] == "/run/lab/w/nodes/LHR/agent.json"
 
 
 def test_a_matrix_comes_along(tmp_path: Path) -> None:
@@ -120,3 +121,14 @@ def test_the_image_holds_what_the_mark_covers() -> None:
         if line.startswith("COPY ") and "--from" not in line
     ]
     assert set(copied) == set(kept)
+
+
+def test_no_process_of_a_container_is_taken_for_one_of_a_local_lab(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`popnet down` ends whatever carries the path of a local lab, and containers' processes are seen from outside."""
+    for variable in (rundir.BASE_VARIABLE, rundir.RUN_VARIABLE, "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    for user in (0, 1000):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert rundir.RunDir.of("a").path != compose.run_dir("a").path
