@@ -93,7 +93,7 @@ class Stream(Caller, asyncio.Transport):
         self, program: Program, protocol: asyncio.BaseProtocol, context: contextvars.Context
     ) -> None:
         Caller.__init__(self, program, protocol, context)
-        self._buffer: deque[bytes] = deque()
+        self._buffer: deque[bytes | memoryview] = deque()
         self._size = 0
         self._high, self._low = _HIGH, _HIGH // 4
         self._full = False
@@ -133,7 +133,8 @@ class Stream(Caller, asyncio.Transport):
                 return
             if room > 0:
                 self._put(data[:room])
-                data = data[room:]
+                # A long rest stays a view: it goes out in many small pieces, and is not copied for each.
+                data = memoryview(data)[room:]
         self._buffer.append(data)
         self._size += len(data)
         if self._size > self._high and not self._full:
@@ -162,10 +163,11 @@ class Stream(Caller, asyncio.Transport):
                 break
             data = self._buffer.popleft()
             if len(data) > room:
-                self._buffer.appendleft(data[room:])
-                data = data[:room]
+                view = memoryview(data)
+                self._buffer.appendleft(view[room:])
+                data = view[:room]
             self._size -= len(data)
-            self._put(data)
+            self._put(bytes(data))
         if self._full and self._size <= self._low:
             self._full = False
             self._up(self._protocol.resume_writing)
