@@ -248,6 +248,10 @@ class Stream(Caller, asyncio.Transport):
     def abort(self) -> None:
         self._lose_soon(None)
 
+    def _force_close(self, exc: Exception | None) -> None:
+        """What asyncio.sslproto calls when a handshake fails."""
+        self._lose_soon(exc)
+
     def _broken(self, error: BaseException) -> None:
         super()._broken(error)
         self._lose_soon(error if isinstance(error, Exception) else None)
