@@ -161,7 +161,7 @@ class World:
 
     def ping(self, source: str, to: str, *options: str) -> list[float]:
         """RTTs in ms of those that came back."""
-        text = self.run(source, "ping", "-n", "-c5", "-i0.05", "-W1", *options, to)
+        text = self.run(source, "ping", "-n", "-c5", "-i0.05", "-W5", *options, to)
         return [float(found) for found in re.findall(r"time=([\d.]+)", text)]
 
     @contextlib.contextmanager
