@@ -103,5 +103,7 @@ def _leaves(name: bytes) -> bool:
 @lru_cache(maxsize=2048)
 def _field(pair: bytes) -> tuple[bytes, bytes] | None:
     """One serialised field. Origins say the same things over and over: most are remembered."""
+    if not pair:
+        raise HeaderError("a serialised header has no colon")
     field = parse_serialized_headers(pair)[0]
     return field if _leaves(field[0]) else None

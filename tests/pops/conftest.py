@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import socket
 import ssl
 import time
@@ -67,10 +68,13 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(directory)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """So many different ones: all are held until the last is found."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("0.0.0.0", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass
@@ -382,16 +386,14 @@ class Visitor:
 
 
 class Edge:
-    """A world of PoPs. PoP number n listens on 127.0.0.(10+n)."""
+    """A world of PoPs, each on an address of its own in a loopback network of this process."""
 
     host, tunnel, secret = HOST, TUNNEL, SECRET
     reply = staticmethod(reply)
 
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
-        self.https, self.http, self.overlay, self.tunnels, self.dns = (
-            free_port() for _ in range(5)
-        )
+        self.https, self.http, self.overlay, self.tunnels, self.dns = free_ports(5)
         self.pops: dict[str, PopProcess] = {}
         self._stops: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -400,7 +402,8 @@ class Edge:
 
     @staticmethod
     def address(name: str) -> str:
-        return f"127.0.0.{10 + ord(name) - ord('A')}"
+        pid = os.getpid()
+        return f"127.{1 + pid % 200}.{pid // 200 % 250}.{10 + ord(name) - ord('A')}"
 
     def config(
         self,
@@ -458,6 +461,21 @@ class Edge:
         for name in names:
             await self.start_one(self.config(name, names, links, **changes))
         await self.until(lambda: all(self._meshed(pop) for pop in self.pops.values()))
+        await self.agreement()
+
+    async def agreement(self) -> None:
+        """Wait until all PoPs know the same, and nothing is on its way."""
+
+        def same() -> bool:
+            pops = list(self.pops.values())
+            known = [pop.directory.everything() for pop in pops]
+            own = {advert.origin: advert.up for advert in known[0]}
+            told = all(
+                own.get(pop.config.name, ()) == tuple(sorted(pop.overlay.up())) for pop in pops
+            )
+            return told and all(one == known[0] for one in known)
+
+        await self.until(same)
 
     @staticmethod
     def _meshed(pop: PopProcess) -> bool:
@@ -480,6 +498,15 @@ class Edge:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         pop.abort()
+
+    async def way(self, pops: str) -> None:
+        """Wait until this is the best way that its first PoP knows to the tunnel."""
+
+        def known() -> bool:
+            routes = self.pops[pops[0]].routes(TUNNEL)
+            return bool(routes) and routes[0].pops == tuple(pops)
+
+        await self.until(known)
 
     def stop(self, name: str) -> asyncio.Task[None]:
         """Ask it to stop; the task ends when it has."""

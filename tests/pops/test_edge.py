@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-LINE = [("A", "B", 0.01), ("B", "C", 0.01)]
-TRIANGLE = [("A", "B", 0.01), ("B", "C", 0.01), ("A", "C", 0.05)]
+LINE = [("A", "B", 1.0), ("B", "C", 1.0)]
+# Declared RTTs far above what this machine adds to a last leg.
+TRIANGLE = [("A", "B", 1.0), ("B", "C", 1.0), ("A", "C", 5.0)]
 MEGABYTE = 1024 * 1024
 
 
@@ -45,6 +46,7 @@ def test_a_relay_that_beats_the_direct_way(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         await world.start("ABC", TRIANGLE)
         await world.connector("C")
+        await world.way("ABC")
         visitor = await world.visitor("A")
         answer = await visitor.fetch()
         assert answer.status == 200
@@ -73,9 +75,10 @@ def test_links_that_change_change_the_way_at_once(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         await world.start("ABC", TRIANGLE)
         await world.connector("C")
+        await world.way("ABC")
         visitor = await world.visitor("A")
         assert (await visitor.fetch()).get("popnet-path") == "A>B>C"
-        changed = [("A", "B", 0.5), *TRIANGLE[1:]]
+        changed = [("A", "B", 9.0), *TRIANGLE[1:]]
         links = world.config("A", "ABC", changed).links
         world.pops["A"].set_links(links)
         assert (await visitor.fetch()).get("popnet-path") == "A>C"
@@ -87,6 +90,7 @@ def test_a_sparse_mesh_passes_the_word_on(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         await world.start("ABC", LINE)
         await world.connector("C")
+        await world.way("ABC")
         visitor = await world.visitor("A")
         assert (await visitor.fetch()).get("popnet-path") == "A>B>C"
 
