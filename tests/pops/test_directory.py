@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pops.core.directory import Directory
@@ -122,6 +122,7 @@ def test_links_that_are_not_declared_or_not_alive_are_not_used() -> None:
     assert directory.live_links(DECLARED) == [("A", "B", 0.1)]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_all_who_are_connected_agree_after_any_history(data: st.DataObject) -> None:
     mesh = Mesh(LINE, data.draw(st.integers(0, 2**16)))
