@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -174,7 +175,7 @@ def _first_request(lab: Lab, visitor: str) -> None:
     if isinstance(told, str):
         raise LabError(f"the first request had no response: {told}")
     tracing.show(told)
-    say(_what_next(lab, visitor, address))
+    say(_what_next(lab, visitor, address, told.path))
 
 
 @app.command(name="first-request", hidden=True)
@@ -187,21 +188,21 @@ def first_request(
     _first_request(lab, lab.visitor(visitor))
 
 
-def _what_next(lab: Lab, visitor: str, address: str) -> str:
+def _what_next(lab: Lab, visitor: str, address: str, path: Sequence[str]) -> str:
     command = "popnet" if shutil.which("popnet") else os.path.relpath(sys.argv[0])
     if len(labs()) > 1:
         command += f" -n {lab.name}"
-    pops = lab.plan.pops
     other = next((name for name in lab.plan.world.visitors if name != visitor), visitor)
-    there, here = pops[0], lab.plan.landing(visitor)
-    here = here if here != there else pops[1]
+    here, there = path[0], path[-1]
+    # Two PoPs of the journey, so that the next trace shows the difference.
+    near, far = path[:2] if len(path) > 1 else lab.plan.pops[:2]
     tries = (
         (
             "curl --from " + f"{other} {address}",
             "the same request from elsewhere, by the real curl",
         ),
         (f"exec {visitor} -- ping -c3 {here}", "any program runs inside any node"),
-        (f"link set {there} {here} --rtt 400ms", "make a link slow, then trace again"),
+        (f"link set {near} {far} --rtt 400ms", "make a link of the journey slow, then trace again"),
         (f"trace --from {visitor} {address}", "where the time goes, hop by hop"),
         (f"kill {there}", "and watch who takes over: " + f"{command} events -f"),
     )
