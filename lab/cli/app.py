@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from lab.driver import Lab, LabError, NoLabError
+from lab.jsonlines import UnreachableError
 from lab.rundir import RunDirError
 from topology.problems import WorldError
 
@@ -125,6 +126,9 @@ def main() -> None:
     except (LabError, RunDirError) as error:
         say(f"popnet: {error}")
         sys.exit(Code.BAD_INPUT)
+    except UnreachableError as error:
+        say(f"popnet: {error}; has the lab ended?")
+        sys.exit(Code.ABORTED)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except (KeyboardInterrupt, typer.Abort):
