@@ -181,7 +181,7 @@ def load(path: Path | str) -> PopConfig:
 def parse(text: bytes, file: str = "(text)") -> PopConfig:
     try:
         raw = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ConfigError(file, "(file)", str(error), "JSON") from error
     try:
         config = msgspec.convert(raw, PopConfig, str_keys=True)

@@ -53,7 +53,7 @@ def parse_adverts(body: bytes) -> list[Advertisement]:
     """Raises AdvertError."""
     try:
         adverts = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise AdvertError(f"advertisements: {error}") from None
     if any(advert.seq < 1 for advert in adverts):
         raise AdvertError("advertisements: a sequence number below 1")

@@ -298,5 +298,5 @@ def parse_meta(text: bytes) -> ResponseMeta:
     """Parse a `RESPONSE_META` value; keys of other makes are ignored."""
     try:
         return _meta_decoder.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise HeaderError(f"response meta: {error}") from None
