@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from topology.check_security import key_set_problem
 from topology.document import Document, parse
 from topology.matrix import read_matrix
 from topology.model import World
@@ -36,6 +37,7 @@ def parse_world(text: str, *, file: str = "world", directory: Path | None = None
     world = msgspec.convert({"popnet": 1, "pops": {}, **cleaned}, World)
     check(document, world)
     world, matrix_problems = _with_matrix(world, document, directory or Path())
+    world = _with_keys(world, document, directory or Path())
     if document.problems or matrix_problems:
         by_place = sorted(document.problems, key=lambda problem: (problem.line, problem.column))
         raise WorldError([*by_place, *matrix_problems])
@@ -68,6 +70,32 @@ def _with_matrix(world: World, document: Document, directory: Path) -> tuple[Wor
         table.setdefault(a, {}).update(row)
     internet = msgspec.structs.replace(internet, one_way_ms=table)
     return msgspec.structs.replace(world, internet=internet), matrix.problems
+
+
+def _with_keys(world: World, document: Document, directory: Path) -> World:
+    """The world with the key sets of its issuers read into it."""
+    issuers = {}
+    for name, issuer in world.access.jwt.items():
+        text = issuer.jwks
+        path = ("access", "jwt", name, "jwks")
+        named = not text.lstrip().startswith("{")
+        if named:
+            try:
+                text = (directory / issuer.jwks).read_text("utf-8")
+            except (OSError, UnicodeDecodeError, ValueError) as error:
+                found = (error.strerror if isinstance(error, OSError) else "") or "no UTF-8"
+                document.problem(
+                    path, f"{shown(issuer.jwks)}: {found}", "a readable file with a JWKS"
+                )
+                continue
+        if problem := key_set_problem(text):
+            where = f"{shown(issuer.jwks)}: " if named else ""
+            document.problem(path, where + problem, "a JWKS: a JSON object with a list `keys`")
+            continue
+        issuers[name] = msgspec.structs.replace(issuer, jwks=text)
+    if not issuers:
+        return world
+    return msgspec.structs.replace(world, access=msgspec.structs.replace(world.access, jwt=issuers))
 
 
 def _unreadable(file: str, found: str) -> Problem:

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_later import Load, LoadBalancer, SecurityRule
+from topology.model_later import Load, LoadBalancer
 from topology.model_links import Internet
+from topology.model_security import Access, SecurityRule
 from topology.model_timeline import TimelineEntry
 from topology.model_types import (
     ASSERTION_PATTERN,
@@ -226,6 +227,7 @@ class World(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     security: Annotated[
         tuple[SecurityRule, ...], Meta(description="At the ingress PoP; the first match wins.")
     ] = ()
+    access: Access = Access()
     routing: Routing = Routing()
     load: Load | None = None
     timeline: Annotated[

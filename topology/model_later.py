@@ -1,4 +1,4 @@
-"""Sections that describe what stands on top of the network: pools, security, generated load.
+"""Sections that describe what stands on top of the network: pools, generated load.
 
 They are checked for shape and references and kept for the rooms that act on them.
 """
@@ -29,32 +29,6 @@ class LoadBalancer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Meta(description="Which member serves a request."),
     ] = "proximity"
     health: Health = Health()
-
-
-class RateLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most this many requests from one visitor address."""
-
-    per_s: Positive
-    burst: Annotated[int, Meta(ge=1)] = 1
-
-
-RULE_ACTIONS = ("allow", "block", "require", "rate_limit")
-
-
-class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to match (nothing: everything) and one action: allow, block, require or rate_limit."""
-
-    path: Annotated[
-        Annotated[str, Meta(pattern="^/")] | None, Meta(description="/admin/* matches all below.")
-    ] = None
-    host: str | None = None
-    method: Annotated[tuple[str, ...] | None, one_or_many("GET, POST ...")] = None
-    country: Annotated[tuple[str, ...] | None, one_or_many("Of the visitor: JP, BR ...")] = None
-    visitor: Annotated[tuple[Name, ...] | None, one_or_many("Names in `visitors`.")] = None
-    allow: Literal["all"] | None = None
-    block: Annotated[bool | int | None, Meta(description="true, or the status to answer.")] = None
-    require: Literal["service_token", "mtls"] | None = None
-    rate_limit: RateLimit | None = None
 
 
 Url = Annotated[str, Meta(pattern="^https?://")]

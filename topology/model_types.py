@@ -17,6 +17,7 @@ ASSERTION_PATTERN = r"^\s*[a-z].*?(<=|>=|<|>|==|\swithin\s)\s*[0-9.]+\s*[a-z%]*\
 PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
     ASSERTION_PATTERN: "a comparison such as 'availability >= 99.9%'",
+    "^[/*]": "a path that begins with / or *",
     "^/": "a path that begins with /",
     "^https?://": "a URL that begins with http:// or https://",
     "^[a-z][a-z0-9_]*$": "a name such as cubic, reno or bbr",

@@ -9,10 +9,10 @@ import re
 from urllib.parse import urlsplit
 
 from topology.check_internet import check_internet
+from topology.check_security import check_security
 from topology.check_timeline import check_timeline
 from topology.document import Document, Path
 from topology.model import TARGETS, World
-from topology.model_later import RULE_ACTIONS
 from topology.names import Names, check_nodes
 from topology.problems import either, near_miss, shown
 from topology.wording import SUGAR_ALLOWED
@@ -34,7 +34,7 @@ def check(document: Document, world: World) -> None:
     _check_anycast(document, world, names)
     _check_sites(document, world, names)
     _check_dns(document, world, names)
-    _check_security(document, world, names)
+    check_security(document, world, names)
     _check_load(document, world, names)
     check_timeline(document, world, names)
 
@@ -116,24 +116,6 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
     for name, balancer in world.load_balancers.items():
         for i, tunnel in enumerate(balancer.pool):
             names.check(("load_balancers", name, "pool", i), tunnel, names.tunnels, "tunnel")
-
-
-def _check_security(document: Document, world: World, names: Names) -> None:
-    for i, rule in enumerate(world.security):
-        path = ("security", document.index(("security",), i))
-        actions = [action for action in RULE_ACTIONS if getattr(rule, action) is not None]
-        if len(actions) != 1:
-            found = either(actions).replace(" or ", " and ") if actions else "no action"
-            document.problem(path, found, f"one of {either(RULE_ACTIONS)}")
-        if rule.block is not None and not isinstance(rule.block, bool):
-            if not 400 <= rule.block <= 599:
-                document.problem(
-                    (*path, "block"), shown(rule.block), "true, or a status from 400 to 599"
-                )
-        elif rule.block is False:
-            document.problem((*path, "block"), "false", "true, or a status from 400 to 599")
-        for j, visitor in enumerate(rule.visitor or ()):
-            names.check((*path, "visitor", j), visitor, names.visitors, "visitor")
 
 
 def _check_load(document: Document, world: World, names: Names) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import inspect
 
 from topology.model import TARGETS, World
-from topology.model_later import RULE_ACTIONS
+from topology.model_security import RULE_ACTIONS
 from topology.model_timeline import ACTIONS
 from topology.model_types import DURATION_PATTERN
 
