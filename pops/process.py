@@ -24,7 +24,7 @@ from pops.drivers.proxy import Proxy
 from pops.drivers.stats import DnsStats
 from pops.drivers.tunnels import TunnelLink, Tunnels
 from pops.drivers.visitors import VisitorDoors
-from routing.api import Path
+from routing.api import MeasuredLink, Path
 from routing.catalogue import algorithm
 from routing.table import RouteTable
 from runtime.clock import Clock, monotonic
@@ -139,7 +139,7 @@ class PopProcess:
     # What the data path asks (drivers.proxy.World)
 
     def routes(self, tunnel: str) -> tuple[Path, ...]:
-        return self.table.routes(tunnel, self.clock())
+        return self.table.routes(tunnel)
 
     @property
     def table(self) -> RouteTable:
@@ -147,8 +147,9 @@ class PopProcess:
         hundred, and most of it between two requests."""
         if self._stale:
             self._stale = False
-            self._table.set_links(self.live_links())
+            self._table.set_links(MeasuredLink(a, b, rtt_s) for a, b, rtt_s in self.live_links())
             self._table.set_exits(self.directory.exits())
+            self._table.recompute(self.clock())
         return self._table
 
     def neighbor(self, name: str) -> Http2Connection | None:

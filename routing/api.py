@@ -16,6 +16,23 @@ import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredLink:
+    """One directed link of the overlay as its source measured it.
+
+    `rtt_s` is there and back; `loss` is the share of probes lost, 0 to 1; `samples` says how many measurements
+    stand behind the estimate, `age_s` how long ago the newest of them was taken.
+    """
+
+    source: str
+    destination: str
+    rtt_s: float
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    samples: int = 0
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """A tunnel connection that requests can leave the overlay by.
 
@@ -42,9 +59,25 @@ class Path:
     def cost_s(self) -> float:
         return sum(self.terms.values())
 
+    @property
+    def way(self) -> tuple[tuple[str, ...], str]:
+        """What makes it this path and no other, whatever it costs at the moment."""
+        return self.pops, self.connection
+
     def __str__(self) -> str:
         terms = " + ".join(f"{name} {cost * 1e3:.1f}" for name, cost in self.terms.items())
         return f"{'>'.join(self.pops)} {self.connection}: {terms} = {self.cost_s * 1e3:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request from here fared: the path that carried it, the time to its first byte, and whether it worked."""
+
+    tunnel: str
+    pops: tuple[str, ...]
+    connection: str
+    ttfb_s: float
+    ok: bool
 
 
 Routes = Mapping[str, list[Path]]
@@ -55,8 +88,9 @@ Routes = Mapping[str, list[Path]]
 class RoutingState:
     """One PoP's knowledge at one moment; frozen, so that the same state gives the same answer.
 
-    `graph` is a read-only networkx DiGraph. Its edges carry `rtt_s`, `jitter_s`, `loss`, `samples` and `age_s`.
-    `memory` is the algorithm's own dict and lives as long as the PoP; `rng` is seeded per PoP.
+    `graph` is a read-only networkx DiGraph. Its edges carry `rtt_s`, `jitter_s`, `loss`, `samples` and `age_s`, its
+    nodes `load` and `age_s`. `outcomes` are the requests since the last call. `memory` is the algorithm's own dict
+    and lives as long as the PoP; `rng` is seeded per PoP.
     """
 
     me: str
@@ -65,9 +99,10 @@ class RoutingState:
     graph: nx.DiGraph[str]
     tunnels: Mapping[str, tuple[Exit, ...]]
     previous: Mapping[str, tuple[Path, ...]]
-    params: Mapping[str, Any]
+    outcomes: tuple[Outcome, ...]
     memory: dict[str, Any]
     rng: random.Random
+    params: Mapping[str, Any]
 
     def paths(self, destination: str, max_relays: int) -> Iterator[tuple[str, ...]]:
         """Every loop-free path from here to `destination` over at most `max_relays` relays, shortest first."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-DirectedRtt = tuple[str, str, float]
-"""(from, to, RTT in seconds). The RTT is there and back as the first PoP would measure it."""
+from routing.api import MeasuredLink
+
+Load = tuple[float, float]
+"""(load of a PoP, age of that knowledge in seconds)."""
 
 
-def latency_graph(me: str, links: Iterable[DirectedRtt]) -> nx.DiGraph[str]:
+def latency_graph(
+    me: str, links: Iterable[MeasuredLink], loads: Mapping[str, Load] | None = None
+) -> nx.DiGraph[str]:
     """Build the graph of `links`, frozen; `me` is in it even when nothing else is.
 
     Nodes and edges are added in sorted order: networkx walks them in the order of insertion, and no answer may
     depend on the order in which links became known.
     """
-    known = sorted(links)
+    known = sorted(links, key=lambda link: (link.source, link.destination))
     graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(sorted({me, *(a for a, _, _ in known), *(b for _, b, _ in known)}))
-    for source, destination, rtt_s in known:
+    pops = {me, *(link.source for link in known), *(link.destination for link in known)}
+    for pop in sorted(pops):
+        load, age_s = (loads or {}).get(pop, (0.0, 0.0))
+        graph.add_node(pop, load=load, age_s=age_s)
+    for link in known:
         graph.add_edge(
-            source, destination, rtt_s=rtt_s, jitter_s=0.0, loss=0.0, samples=0, age_s=0.0
+            link.source,
+            link.destination,
+            rtt_s=link.rtt_s,
+            jitter_s=link.jitter_s,
+            loss=link.loss,
+            samples=link.samples,
+            age_s=link.age_s,
         )
     frozen: nx.DiGraph[str] = nx.freeze(graph)
     return frozen

@@ -2,43 +2,93 @@
 
 The table never trusts an algorithm. What it returns is checked path by path; when it raises or returns nonsense,
 the last good table stays in force and, where that has nothing for a tunnel, the direct paths.
+
+    set_links, set_loads, set_exits, outcome       what is known; makes the table `due`
+    begin(now) -> state                            a frozen picture of it, for the algorithm, wherever that runs
+    accept(state, routes, now) | fail(...)         its answer, checked, or why there is none
+    routes(tunnel)                                 what the data path asks for every request
+
+Between news and the answer to it the table is already right about one thing: a path whose link or connection is
+gone is not offered again.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from routing.algorithms import direct
-from routing.api import Exit, Path, Routes, RoutingState
+from routing.api import Exit, MeasuredLink, Outcome, Path, Routes, RoutingState
 from routing.catalogue import Algorithm
 from routing.errors import AlgorithmError
-from routing.graph import DirectedRtt, latency_graph
+from routing.graph import Load, latency_graph
+
+# Paths kept of one tunnel. A retry never gets that far down the list.
+MOST_PATHS = 64
+MOST_OUTCOMES = 1000
+CHANGES_KEPT = 64
+
+Reason = Literal["first", "lost", "better", "gone"]
+"""Why a route changed: there was none; its link or connection is gone; another one is better; none is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """The best path to `tunnel` is now another one."""
+
+    tunnel: str
+    old: Path | None
+    new: Path | None
+    reason: Reason
+    at: float
+
+    def __str__(self) -> str:
+        ways = (">".join(path.pops) if path else "-" for path in (self.old, self.new))
+        return f"{self.tunnel}: {' to '.join(ways)}, {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class TableSnapshot:
-    """What the table holds: the algorithm, how often it ran, its last error, and the paths by tunnel."""
+    """What the table holds: the algorithm, how often it ran, its last error, the paths by tunnel, and how that came.
+
+    `computed_at` is the time of the last answer, `since` the time of the last change of each tunnel's best path;
+    `changes` are the last of them, oldest first, `changed` counts all by reason.
+    """
 
     me: str
     algorithm: str
     seq: int
     error: str | None
     routes: Mapping[str, tuple[Path, ...]]
+    computed_at: float | None
+    since: Mapping[str, float]
+    changes: tuple[RouteChange, ...]
+    changed: Mapping[str, int]
 
     def __str__(self) -> str:
         best = "; ".join(f"{tunnel}: {paths[0]}" for tunnel, paths in self.routes.items() if paths)
         return f"{self.me} {self.algorithm} #{self.seq} {best or 'no routes'}"
 
 
-class RouteTable:
-    """Ranked paths from `me` to every tunnel, recomputed when links or exits change.
+def decided(algorithm: Algorithm, state: RoutingState) -> Routes:
+    """The answer of `algorithm`, unchecked. Raises AlgorithmError for whatever it raises."""
+    try:
+        return algorithm.decide(state)
+    # An algorithm is foreign code: nothing that it raises may stop this PoP, not even SystemExit.
+    except (Exception, SystemExit) as error:
+        raise AlgorithmError(algorithm.name, f"raised {type(error).__name__}: {error}") from error
 
-    `max_relays` bounds what is accepted: a path longer than that is refused. `set_links` and `set_exits` replace
-    what was known; the next `routes` computes.
+
+class RouteTable:
+    """Ranked paths from `me` to every tunnel.
+
+    `max_relays` bounds what is accepted: a path longer than that is refused. `set_links`, `set_loads` and
+    `set_exits` replace what was known.
     """
 
     def __init__(
@@ -56,76 +106,194 @@ class RouteTable:
         self._max_relays = max_relays
         self._rng = rng
         self._memory: dict[str, Any] = {}
-        self._graph = latency_graph(me, ())
+        self._links: list[MeasuredLink] = []
+        self._pairs: set[tuple[str, str]] = set()
+        self._loads: dict[str, Load] = {}
         self._exits: dict[str, tuple[Exit, ...]] = {}
+        self._outcomes: deque[Outcome] = deque(maxlen=MOST_OUTCOMES)
         self._routes: dict[str, tuple[Path, ...]] = {}
+        self._best: dict[str, Path] = {}
+        self._since: dict[str, float] = {}
+        self._changes: deque[RouteChange] = deque(maxlen=CHANGES_KEPT)
+        self._changed: Counter[str] = Counter()
         self._seq = 0
-        self._dirty = False
+        self._computed_at: float | None = None
+        self._due = False
         self._error: str | None = None
 
-    def set_links(self, links: Iterable[DirectedRtt]) -> None:
-        self._graph = latency_graph(self._me, links)
-        self._dirty = True
+    # What is known
+
+    def set_links(self, links: Iterable[MeasuredLink]) -> None:
+        """Every link there is now: one that is not among them is dead."""
+        self._links = list(links)
+        self._pairs = {(link.source, link.destination) for link in self._links}
+        self._due = True
+        self._prune()
+
+    def set_loads(self, loads: Mapping[str, Load]) -> None:
+        """The load of each PoP and the age of that knowledge."""
+        if loads != self._loads:
+            self._loads = dict(loads)
+            self._due = True
 
     def set_exits(self, exits: Mapping[str, Sequence[Exit]]) -> None:
-        self._exits = {tunnel: tuple(exits[tunnel]) for tunnel in sorted(exits)}
-        self._dirty = True
+        self._exits = {
+            # A draining connection takes no new request while another one is there to take it.
+            tunnel: tuple(leave for leave in exits[tunnel] if not leave.draining)
+            or tuple(exits[tunnel])
+            for tunnel in sorted(exits)
+        }
+        self._due = True
+        self._prune()
 
-    def routes(self, tunnel: str, now: float) -> tuple[Path, ...]:
-        """Paths to `tunnel`, best first; empty when there is none."""
-        if self._dirty:
-            self._recompute(now)
-        return self._routes.get(tunnel, ())
+    def outcome(self, outcome: Outcome) -> None:
+        """A request has gone its way. The algorithm hears of it at the next computation."""
+        self._outcomes.append(outcome)
 
-    def snapshot(self, now: float) -> TableSnapshot:
-        if self._dirty:
-            self._recompute(now)
-        return TableSnapshot(self._me, self._algorithm.name, self._seq, self._error, self._routes)
+    # The computation
 
-    def _recompute(self, now: float) -> None:
-        self._dirty = False
+    @property
+    def due(self) -> bool:
+        """Something has changed since the last `begin`."""
+        return self._due
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return self._algorithm
+
+    def begin(self, now: float) -> RoutingState:
+        """A picture of what is known, for the algorithm."""
+        self._due = False
         self._seq += 1
-        state = RoutingState(
+        outcomes = tuple(self._outcomes)
+        self._outcomes.clear()
+        return RoutingState(
             me=self._me,
             now=now,
             seq=self._seq,
-            graph=self._graph,
-            tunnels={
-                # A draining connection takes no new request while another one is there to take it.
-                tunnel: tuple(leave for leave in exits if not leave.draining) or exits
-                for tunnel, exits in self._exits.items()
-            },
-            previous=self._routes,
-            params=self._params,
+            graph=latency_graph(self._me, self._links, self._loads),
+            tunnels=dict(self._exits),
+            previous=dict(self._routes),
+            outcomes=outcomes,
             memory=self._memory,
             rng=self._rng,
+            params=self._params,
         )
+
+    def accept(self, state: RoutingState, routes: Routes, now: float) -> list[RouteChange]:
+        """Take an algorithm's answer to `state`, or, if it is none, note why and go on without it."""
         try:
-            self._routes = self._checked(self._decide(state), state)
-            self._error = None
+            checked = self._checked(routes, state)
         except AlgorithmError as error:
-            self._error = str(error)
-            self._routes = self._fallback(state)
+            return self.fail(state, error.problem, now)
+        self._error = None
+        return self._adopt(checked, now)
 
-    def _decide(self, state: RoutingState) -> Routes:
+    def fail(self, state: RoutingState, problem: str, now: float) -> list[RouteChange]:
+        """The algorithm has no answer to `state`: what still holds of the last table, then the direct paths."""
+        self._error = str(AlgorithmError(self._algorithm.name, problem))
+        straight = direct.decide(state)
+        kept = {}
+        for tunnel in state.tunnels:
+            old = [path for path in self._routes.get(tunnel, ()) if self._holds(tunnel, path)]
+            ways = {path.way for path in old}
+            fresh = [path for path in straight.get(tunnel, ()) if path.way not in ways]
+            kept[tunnel] = (*old, *fresh)
+        return self._adopt(kept, now)
+
+    def recompute(self, now: float) -> list[RouteChange]:
+        """Begin, decide here and now, accept."""
+        state = self.begin(now)
         try:
-            return self._algorithm.decide(state)
-        # An algorithm is foreign code: whatever it raises must not stop this PoP.
-        except Exception as error:
-            raise AlgorithmError(
-                self._algorithm.name, f"raised {type(error).__name__}: {error}"
-            ) from error
+            routes = decided(self._algorithm, state)
+        except AlgorithmError as error:
+            return self.fail(state, error.problem, now)
+        return self.accept(state, routes, now)
 
-    def _checked(self, routes: Routes, state: RoutingState) -> dict[str, tuple[Path, ...]]:
+    # What follows
+
+    def routes(self, tunnel: str) -> tuple[Path, ...]:
+        """Paths to `tunnel`, best first; empty when there is none."""
+        return self._routes.get(tunnel, ())
+
+    def snapshot(self, now: float) -> TableSnapshot:
+        return TableSnapshot(
+            me=self._me,
+            algorithm=self._algorithm.name,
+            seq=self._seq,
+            error=self._error,
+            routes=dict(self._routes),
+            computed_at=self._computed_at,
+            since=dict(self._since),
+            changes=tuple(self._changes),
+            changed=dict(self._changed),
+        )
+
+    def _adopt(self, routes: Mapping[str, Sequence[Path]], now: float) -> list[RouteChange]:
+        self._computed_at = now
+        # The answer may be older than the last news.
+        table = {
+            tunnel: tuple(path for path in paths[:MOST_PATHS] if self._holds(tunnel, path))
+            for tunnel, paths in routes.items()
+        }
+        changes = []
+        for tunnel in sorted({*self._best, *table}):
+            old = self._best.get(tunnel)
+            new = next(iter(table.get(tunnel, ())), None)
+            if new is not None:
+                self._best[tunnel] = new
+            elif old is not None:
+                del self._best[tunnel]
+            if (old and old.way) == (new and new.way):
+                continue
+            reason: Reason = "better"
+            if old is None:
+                reason = "first"
+            elif new is None:
+                reason = "gone"
+            elif not self._holds(tunnel, old):
+                reason = "lost"
+            self._since[tunnel] = now
+            self._changed[reason] += 1
+            changes.append(RouteChange(tunnel, old, new, reason, now))
+        self._changes.extend(changes)
+        self._routes = table
+        return changes
+
+    def _prune(self) -> None:
+        """Leave dead paths now; what replaces them is worked out at the next computation."""
+        self._routes = {
+            tunnel: tuple(path for path in paths if self._holds(tunnel, path))
+            for tunnel, paths in self._routes.items()
+        }
+
+    def _holds(self, tunnel: str, path: Path) -> bool:
+        """The links and the connection of `path` are still there."""
+        return self._has_exit(tunnel, path) and all(
+            hop in self._pairs for hop in itertools.pairwise(path.pops)
+        )
+
+    def _has_exit(self, tunnel: str, path: Path) -> bool:
+        return any(
+            leave.pop == path.pops[-1] and leave.connection == path.connection
+            for leave in self._exits.get(tunnel, ())
+        )
+
+    # Never trust an algorithm
+
+    def _checked(self, routes: object, state: RoutingState) -> dict[str, Sequence[Path]]:
+        name = self._algorithm.name
         if not isinstance(routes, Mapping):
-            raise AlgorithmError(
-                self._algorithm.name, f"returned a {type(routes).__name__}, not a mapping"
-            )
+            raise AlgorithmError(name, f"returned a {type(routes).__name__}, not a mapping")
         for tunnel, paths in routes.items():
-            for path in paths:
+            if not isinstance(paths, (list, tuple)):
+                raise AlgorithmError(
+                    name, f"for {tunnel}: a {type(paths).__name__}, not a list of paths"
+                )
+            for path in paths[:MOST_PATHS]:
                 if problem := self._problem(tunnel, path, state):
-                    raise AlgorithmError(self._algorithm.name, f"for {tunnel}, {path}: {problem}")
-        return {tunnel: tuple(paths) for tunnel, paths in routes.items()}
+                    raise AlgorithmError(name, f"for {tunnel}, {path}: {problem}")
+        return dict(routes)
 
     def _problem(self, tunnel: str, path: object, state: RoutingState) -> str | None:
         """Say what is wrong with `path`, if anything."""
@@ -146,15 +314,6 @@ class RouteTable:
             leave.pop == pops[-1] and leave.connection == path.connection for leave in exits
         ):
             return f"{pops[-1]} has no connection {path.connection}"
+        if not math.isfinite(path.cost_s):
+            return "its cost is not a finite number"
         return None
-
-    def _fallback(self, state: RoutingState) -> dict[str, tuple[Path, ...]]:
-        """Keep what still holds of the last table, then the direct paths."""
-        straight = direct.decide(state)
-        kept = {}
-        for tunnel in state.tunnels:
-            old = [p for p in self._routes.get(tunnel, ()) if not self._problem(tunnel, p, state)]
-            ways = {(path.pops, path.connection) for path in old}
-            fresh = [p for p in straight.get(tunnel, ()) if (p.pops, p.connection) not in ways]
-            kept[tunnel] = (*old, *fresh)
-        return kept
