@@ -125,10 +125,11 @@ def up(
     detach: bool,
     gateway: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    idle: bool = False,
 ) -> Launch:
     """Bring a world up, all or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt.
 
-    `gateway` holds fields of lab.gateway.ports.Wanted.
+    `gateway` holds fields of lab.gateway.ports.Wanted. `idle`: the timeline waits for whoever plays it.
 
     Without a name the lab has that of its world, which is known only when the file has been read: the
     supervisor is then started a little later.
@@ -144,7 +145,7 @@ def up(
             launch.end()
             raise
     try:
-        launch.go(plan, detach=detach, gateway=gateway)
+        launch.go(plan.idle() if idle else plan, detach=detach, gateway=gateway)
         for message in launch.progress():
             if "say" in message:
                 progress(message["say"])

@@ -96,6 +96,21 @@ class Happening(Struct, frozen=True, kw_only=True):
     what: What
 
 
+def nodes(what: What) -> tuple[str, ...]:
+    """Everybody whom it names."""
+    match what:
+        case SetLinks():
+            return tuple(name for one in what.changes for name in (one.source, one.destination))
+        case Ramp():
+            return tuple(name for one in what.slopes for name in (one.source, one.destination))
+        case Flap() | Cut():
+            return tuple(name for ends in what.links for name in ends)
+        case Partition():
+            return tuple(name for group in what.groups for name in group)
+        case _:
+            return what.nodes
+
+
 def happenings(timeline: tuple[TimelineEntry, ...], pops: tuple[str, ...]) -> tuple[Happening, ...]:
     """All entries, sorted by time. `pops` are all PoPs, for a partition that names one group only."""
     parsed = [

@@ -89,6 +89,14 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     def from_json(cls, data: bytes) -> Plan:
         return msgspec.json.decode(data, type=cls)
 
+    def idle(self) -> Plan:
+        """The same, but nothing happens by itself: `world` still says what would."""
+        return msgspec.structs.replace(self, timeline=())
+
+    def happenings(self) -> tuple[Happening, ...]:
+        """What the world file's timeline says, also in a plan that is idle."""
+        return happenings(self.world.timeline, tuple(self.world.pops))
+
     @property
     def name(self) -> str:
         return self.world.name

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from topology.plan import LinkSpec
+from topology.happenings import nodes
+from topology.plan import Happening, LinkSpec
 from wan.fabric import Fabric
 from wan.link import Layers, Link
 
@@ -136,6 +137,18 @@ def link_of(fabric: Fabric, source: str, destination: str) -> Link:
     if not source:
         return fabric.access(destination)[1]
     return fabric.link(source, destination)
+
+
+def happenings(fabric: Fabric, raw: object) -> tuple[Happening, ...]:
+    """A timeline in a control message: entries as a plan has them."""
+    try:
+        found = msgspec.convert(raw, tuple[Happening, ...])
+    except msgspec.ValidationError as error:
+        raise ChangeError("happenings", raw, str(error)) from None
+    for number, happening in enumerate(found):
+        for name in nodes(happening.what):
+            node(fabric, f"happenings[{number}]", name)
+    return found
 
 
 def grant(fabric: Fabric, owner: str, wishes: Iterable[Wish], now: float) -> list[Wish]:

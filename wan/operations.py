@@ -310,8 +310,14 @@ class Operations:
 
     # What happens by itself
 
-    def _start_timeline(self, _: Connection, __: Request) -> Answer:
-        if self._timeline.started_at is not None:
+    def _start_timeline(self, _: Connection, request: Request) -> Answer:
+        """The world's own, once; or `happenings`, as in a plan, when nothing is left of the one before."""
+        raw = request.get("happenings")
+        if raw is not None:
+            if self._timeline.next_at < math.inf:
+                raise ChangeError("op", "start_timeline", "when the last one is over")
+            self._timeline = Timeline(changes.happenings(self._fabric, raw))
+        elif self._timeline.started_at is not None:
             raise ChangeError("op", "start_timeline", "once")
         self._timeline.start(self._clock())
         self._events.emit("timeline_started", entries=len(self._timeline))

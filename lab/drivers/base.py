@@ -29,8 +29,13 @@ class Driver(Protocol):
     def names(self) -> list[str]:
         """Labs that there are, running or left behind."""
 
-    def up(self, file: Path, name: str | None, *, detach: bool, progress: Say) -> Started:
-        """All or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt."""
+    def up(
+        self, file: Path, name: str | None, *, detach: bool, progress: Say, idle: bool = False
+    ) -> Started:
+        """All or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt.
+
+        `idle`: the world's timeline waits for whoever plays it (lab/play_real.py).
+        """
 
     def down(self, name: str) -> list[str] | None:
         """End and remove. None: there was none; else what did not end by itself."""

@@ -112,9 +112,17 @@ class DockerDriver:
         return list(find(self.client))
 
     def up(
-        self, file: Path, name: str | None, *, detach: bool, progress: Say = lambda _: None
+        self,
+        file: Path,
+        name: str | None,
+        *,
+        detach: bool,
+        progress: Say = lambda _: None,
+        idle: bool = False,
     ) -> StartedLab:
         plan = Plan.of(load_world(file))
+        if idle:
+            plan = plan.idle()
         name = RunDir.of(name or plan.name).name
         try:
             containers = compose.containers(plan, compose.run_dir(name), f"{BASE}/world.json")

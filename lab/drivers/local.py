@@ -18,8 +18,12 @@ class LocalDriver:
     def names(self) -> list[str]:
         return [run.name for run in labs()]
 
-    def up(self, file: Path, name: str | None, *, detach: bool, progress: Say) -> launch.Launch:
-        return launch.up(file, name, detach=detach, gateway=self._gateway, progress=progress)
+    def up(
+        self, file: Path, name: str | None, *, detach: bool, progress: Say, idle: bool = False
+    ) -> launch.Launch:
+        return launch.up(
+            file, name, detach=detach, gateway=self._gateway, progress=progress, idle=idle
+        )
 
     def down(self, name: str) -> list[str] | None:
         left = launch.down(RunDir.of(name))

@@ -416,6 +416,34 @@ def test_the_timeline_starts_when_told_and_once(planner, tmp_path: Path) -> None
         lab.close()
 
 
+def test_another_timeline_when_nothing_is_left_of_the_first(lab: Lab) -> None:
+    client = lab.client()
+    cut = {"type": "cut", "links": [["LHR", "NRT"]]}
+    now = {"at_s": 0.0, "for_s": None, "what": cut}
+    assert client.ask(op="start_timeline", happenings=[{**now, "at_s": 1e6}])["ok"]
+    assert not client.ask(op="start_timeline", happenings=[now])["ok"], "the first is not over"
+
+
+@pytest.mark.parametrize(
+    "what", [{"type": "kill", "nodes": ["XXX"]}, {"type": "explode"}, {"type": "kill"}]
+)
+def test_a_timeline_of_nobody_here(lab: Lab, what: dict[str, object]) -> None:
+    raw = [{"at_s": 0.0, "for_s": None, "what": what}]
+    answer = lab.client().ask(op="start_timeline", happenings=raw)
+    assert (answer["ok"], answer["key"].split("[")[0]) == (False, "happenings")
+
+
+def test_a_timeline_is_played_again(lab: Lab) -> None:
+    client = lab.client()
+    raw = [{"at_s": 0.0, "for_s": 0.0, "what": {"type": "vanish", "nodes": ["SIN"]}}]
+    for _ in range(2):
+        assert client.ask(op="start_timeline", happenings=raw)["ok"]
+        lab.turn()
+    assert [one for one in lab.logged() if one in ("vanished", "returned")] == [
+        "vanished", "returned", "vanished", "returned"
+    ]  # fmt: skip
+
+
 def test_the_socket_is_removed_and_a_stale_one_replaced(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "wan.sock"
     with socket.socket(socket.AF_UNIX) as stale:
