@@ -4,13 +4,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := --universal --generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help up test check bench image image-tar lock clean
+RUNS   ?= 1000000
+
+.PHONY: help up test check bench attacks fuzz image image-tar lock clean
 
 help:
 	@echo "make up      set up, start the default world, send a first request from Tokyo, stay until Ctrl-C"
 	@echo "make test    set up and pass all tests"
 	@echo "make check   ruff, mypy --strict, import rules"
 	@echo "make bench   every figure the project claims, measured here"
+	@echo "make attacks every attack of tests/attacks against a PoP on loopback: what was sent, what happened"
+	@echo "make fuzz    RUNS inputs (1000000) for each parser that reads what strangers write"
 	@echo "make image   build the container image; make image-tar: into a file, for machines without Internet"
 	@echo "make lock    refresh the lock files from pyproject.toml: for development, and what the image holds"
 
@@ -35,6 +39,20 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
+
+attacks: $(VENV)/.ready
+	$(BIN)/python -m tests.attacks
+
+$(VENV)/.fuzz: $(VENV)/.ready fuzz/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r fuzz/requirements.lock
+	@touch $@
+
+# One after the other: each takes minutes, and a machine has other things to do.
+fuzz: $(VENV)/.fuzz
+	@for harness in $$($(BIN)/python -m fuzz --list); do \
+		echo "-- $$harness: $(RUNS) inputs"; \
+		$(BIN)/python -m fuzz $$harness -runs=$(RUNS) -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 image:
 	docker compose build

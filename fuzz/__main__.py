@@ -29,6 +29,9 @@ LONGEST = {"world": 512, "pop_config": 1024, "http2": 4096}
 
 def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name == "--list":
+        print(*HARNESSES)
+        return 0
     if name not in HARNESSES:
         print(
             f"no harness {name!r}; there are {', '.join(HARNESSES)}\n\n{__doc__}", file=sys.stderr

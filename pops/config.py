@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wire.errors import UNREADABLE
+
 
 class ConfigError(Exception):
     """One thing wrong with a configuration file. `str` is one line that an operator can act on."""
@@ -109,6 +111,8 @@ class Routing(_Part, frozen=True):
     algorithm: str = "lowest-rtt"
     params: dict[str, Any] = {}
     hop_limit: int = 8
+    # Computed on the same knowledge, for requests that ask for one of them (`popnet-algorithm`).
+    beside: list[str] = []
 
 
 class Limits(_Part, frozen=True):
@@ -117,7 +121,10 @@ class Limits(_Part, frozen=True):
     streams_per_visitor: int = 128  # concurrent, one connection
     visitor_connections: int = 10_000
     tunnel_connections: int = 1_000
-    first_attempts: int = 3  # paths tried before the visitor gets an error
+    attempts: int = 3  # ways tried before the visitor gets an error
+    retry_share: float = 0.2  # retries per request, over some seconds
+    retries_per_s: float = 10.0  # and so many in any case
+    keep_bytes: int = 64 * 1024  # of a request's body, so that it can be sent again
 
 
 class Timeouts(_Part, frozen=True):
@@ -125,6 +132,7 @@ class Timeouts(_Part, frozen=True):
     handshake: float = 10.0  # TLS, either side
     request_head: float = 15.0  # a visitor's slow header
     response_head: float = 100.0  # from the whole path, else 504
+    doubt: float = 1.0  # without an answer, until the next hop is asked whether it is there
     idle: float = 300.0  # a stream without a byte in either direction
     keep_alive: float = 120.0  # a visitor connection without a stream
     register: float = 10.0  # a tunnel connection that never registers
@@ -181,7 +189,7 @@ def load(path: Path | str) -> PopConfig:
 def parse(text: bytes, file: str = "(text)") -> PopConfig:
     try:
         raw = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ConfigError(file, "(file)", str(error), "JSON") from error
     try:
         config = msgspec.convert(raw, PopConfig, str_keys=True)
@@ -197,7 +205,7 @@ def parse_links(text: bytes) -> list[Link]:
         return msgspec.json.decode(text, type=list[Link])
     except msgspec.ValidationError as error:
         raise _explain("links", msgspec.json.decode(text), str(error)) from error
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ConfigError("links", "(body)", str(error), "JSON list of links") from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wire.errors import WireError
+from wire.errors import UNREADABLE, WireError
 
 PATH = b"/.popnet/advertisements"
 LARGEST = 4 * 1024 * 1024
@@ -53,7 +53,7 @@ def parse_adverts(body: bytes) -> list[Advertisement]:
     """Raises AdvertError."""
     try:
         adverts = _decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise AdvertError(f"advertisements: {error}") from None
     if any(advert.seq < 1 for advert in adverts):
         raise AdvertError("advertisements: a sequence number below 1")

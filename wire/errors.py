@@ -6,6 +6,12 @@ a socket catches `WireError` and gives up that stream or connection.
 
 from __future__ import annotations
 
+import msgspec
+
+# All that msgspec raises about JSON from a stranger: what is no JSON or not of the type asked for, text that is not
+# UTF-8, and what nests deeper than a stack bears.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 
 class WireError(Exception):
     """Root of everything `wire` raises about its input."""

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import msgspec
 
-from wire.errors import HeaderError
+from wire.errors import UNREADABLE, HeaderError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -298,5 +298,5 @@ def parse_meta(text: bytes) -> ResponseMeta:
     """Parse a `RESPONSE_META` value; keys of other makes are ignored."""
     try:
         return _meta_decoder.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise HeaderError(f"response meta: {error}") from None
