@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import random
 from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pops.core import pages
 from pops.core.pages import Problem
+from pops.core.policy import Verdict
 from wire.headers import (
     CDN_LOOP,
     CF_CONNECTING_IP,
@@ -82,9 +83,13 @@ class Visitor:
     scheme: str
     sni: str | None
     fields: tuple[tuple[bytes, bytes], ...]
+    country: str = "XX"
+    certificate: str = ""  # the name in a certificate that TLS has verified
 
     @classmethod
-    def of(cls, address: str, scheme: str, sni: str | None, country: str) -> Visitor:
+    def of(
+        cls, address: str, scheme: str, sni: str | None, country: str, certificate: str = ""
+    ) -> Visitor:
         # IPv4 visitors on an IPv6 socket, and the zone of a link-local address.
         plain = address.removeprefix("::ffff:").partition("%")[0]
         shown, protocol = plain.encode(), scheme.encode()
@@ -99,6 +104,8 @@ class Visitor:
                 (CF_VISITOR, b'{"scheme":"%s"}' % protocol),
                 (CF_IPCOUNTRY, country.encode()),
             ),
+            country,
+            certificate,
         )
 
 
@@ -118,6 +125,7 @@ class Request:
     expects_continue: bool
     length: int | None
     safe: bool
+    rule: str = ""  # the security rule that let it pass, where there is a policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +137,15 @@ class Refusal:
     accept: bytes
 
 
+# (method, host, path, header fields as they came, visitor) -> what the security policy says.
+Guard = Callable[[bytes, str, bytes, Headers, Visitor], Verdict]
+
+
 class Ingress:
-    """`hosts`: public name -> tunnel UUID. Rays come from the handed-in Random."""
+    """`hosts`: public name -> tunnel UUID. Rays come from the handed-in Random.
+
+    `guard` is asked about every request that is in order, before anything is done with it; None: no policy.
+    """
 
     def __init__(
         self,
@@ -146,6 +161,7 @@ class Ingress:
         self._rng = rng
         self._body_limit = body_limit
         self._header_limit = header_limit
+        self.guard: Guard | None = None
 
     def new_ray(self) -> str:
         return f"{self._rng.getrandbits(64):016x}"
@@ -222,6 +238,12 @@ class Ingress:
                 # RFC 8441 section 5 does without the key; the origin speaks RFC 6455 and needs one.
                 key = b2a_base64(self._rng.randbytes(16), newline=False)
                 out.append((b"sec-websocket-key", key))
+        rule = ""
+        if self.guard is not None:
+            verdict = self.guard(method, host, path, headers, visitor)
+            if not verdict.passes:
+                return Refusal(pages.forbidden(verdict), ray, accept)
+            rule = verdict.name
         if not encoding:
             # Without it, a connector in Go asks the origin for gzip and unpacks it unseen.
             out.append(_IDENTITY)
@@ -249,6 +271,7 @@ class Ingress:
             expects,
             length,
             method in SAFE_METHODS,
+            rule,
         )
 
     def _problem(

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from dataclasses import dataclass
 from enum import Enum
 
+from pops.core.policy import Verdict
 from wire.overlay import Fault, FaultCode
 
 Headers = list[tuple[bytes, bytes]]
+
+
+# What a response says of the security rule that decided: "rule 2 allow".
+SECURITY_FIELD = b"popnet-security"
 
 
 class Failed(Enum):
@@ -36,6 +42,8 @@ class Problem:
     detail: str = ""
     pop: str = ""  # the PoP that noticed; "" for the ingress
     number: int | None = None  # a number that users of such networks know, e.g. 1033
+    rule: str = ""  # the security rule that refused it
+    retry_after_s: float = 0.0
 
     @property
     def origin_unreached(self) -> bool:
@@ -77,6 +85,26 @@ def headers_too_large(limit: int) -> Problem:
         "Request header fields too large",
         Failed.REQUEST,
         f"the limit is {limit} bytes",
+    )
+
+
+def forbidden(verdict: Verdict) -> Problem:
+    """What a security rule refuses."""
+    code, title = "security", "Forbidden"
+    if verdict.status == 429:
+        code, title = "rate-limited", "Too many requests"
+    elif verdict.challenge:
+        code, title = "challenge", "Show that you may"
+    elif verdict.status not in (403, 401):
+        title = "Refused"
+    return Problem(
+        verdict.status,
+        code,
+        title,
+        Failed.REQUEST,
+        verdict.detail,
+        rule=verdict.name,
+        retry_after_s=verdict.retry_after_s,
     )
 
 
@@ -127,6 +155,7 @@ def render(
             "failed": problem.failed.name.lower(),
             "detail": problem.detail or None,
             "pop": problem.pop or me,
+            "rule": problem.rule or None,
             "path": way or None,
             "ray": f"{ray}-{me}",
         }
@@ -140,6 +169,11 @@ def render(
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
+    if problem.rule:
+        headers.append((SECURITY_FIELD, problem.rule.encode("latin-1", "replace")))
+    if problem.retry_after_s > 0.0:
+        # Whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
+        headers.append((b"retry-after", b"%d" % math.ceil(problem.retry_after_s)))
     return headers, body
 
 
@@ -148,6 +182,8 @@ def _html(problem: Problem, ray: str, me: str, way: str) -> bytes:
     rows = [("Failed", problem.failed.value), ("Noticed at", problem.pop or me)]
     if way:
         rows.append(("Way", way))
+    if problem.rule:
+        rows.append(("Security", problem.rule))
     rows.append(("Ray", ray))
     listed = "".join(f"<dt>{name}<dd>{html.escape(value)}" for name, value in rows)
     title = f"{problem.status} {html.escape(problem.title)}"

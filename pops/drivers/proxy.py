@@ -65,7 +65,7 @@ class Proxy:
         self.recent = RecentRequests()
         self.exchanges: dict[Exchange, None] = {}
         self._country_of = country_of
-        self._visitors: dict[tuple[str, bool, str], Visitor] = {}
+        self._visitors: dict[tuple[str, bool, str, str], Visitor] = {}
         # Fine enough that an inner hop's patience ends before an outer one's.
         self._tick = min(1.0, timeouts.response_head / 40, timeouts.idle / 40)
         self._sweeper: asyncio.TimerHandle | None = None
@@ -79,13 +79,19 @@ class Proxy:
         return TransitExchange(self, stream)
 
     def visitor_of(self, peer: Peer) -> Visitor:
-        key = (peer.address, peer.tls, peer.server_name)
+        key = (peer.address, peer.tls, peer.server_name, peer.certificate_name)
         visitor = self._visitors.get(key)
         if visitor is None:
             if len(self._visitors) >= _VISITORS_REMEMBERED:
                 self._visitors.clear()
             country = self._country_of(peer.address)
-            visitor = Visitor.of(peer.address, peer.scheme, peer.server_name or None, country)
+            visitor = Visitor.of(
+                peer.address,
+                peer.scheme,
+                peer.server_name or None,
+                country,
+                peer.certificate_name,
+            )
             self._visitors[key] = visitor
         return visitor
 
