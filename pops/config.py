@@ -38,6 +38,7 @@ class Visitors(_Part, frozen=True):
     http: int | None = 80
     https: int | None = 443
     certificate: str | None = None  # PEM file: chain and key. Needed for https.
+    client_ca: str | None = None  # PEM file: who signs the certificates that visitors may show
 
 
 class Dns(_Part, frozen=True):
@@ -158,6 +159,7 @@ class PopConfig(_Part, frozen=True):
     overlay: Overlay
     admin: str | None = None
     events: str | None = None
+    policy: str | None = None  # JSON file with the security policy; null: everything passes
     region: int = 1
     country: str = "XX"
     dns: Dns | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Iterable
 
 from pops.config import Link, PopConfig
@@ -21,6 +22,7 @@ from pops.drivers.admin import Admin
 from pops.drivers.dns import TcpDoor, UdpDoor
 from pops.drivers.overlay import OverlayMesh
 from pops.drivers.proxy import Proxy
+from pops.drivers.security import Security
 from pops.drivers.stats import DnsStats
 from pops.drivers.tunnels import TunnelLink, Tunnels
 from pops.drivers.visitors import VisitorDoors
@@ -53,6 +55,7 @@ class PopProcess:
         config: PopConfig,
         *,
         clock: Clock = monotonic,
+        wall: Clock = time.time,
         notifier: Notifier | None = None,
         events: EventLog | None = None,
     ) -> None:
@@ -85,6 +88,9 @@ class PopProcess:
             body_limit=limits.body_bytes,
             header_limit=limits.header_bytes,
         )
+        self.security = Security(ingress, clock=clock, events=self.events, wall=wall)
+        if config.policy is not None:
+            self.security.load(config.policy)
         countries = {node.address: node.country for node in config.nodes if node.country}
         self.proxy = Proxy(
             config.name,

@@ -25,13 +25,21 @@ class TlsError(Exception):
     """A certificate or key cannot be used; the text names the file."""
 
 
-def server_context(certificate: Path, alpn: Sequence[str] = ALPN_VISITORS) -> ssl.SSLContext:
-    """For accepting. `certificate` is one PEM file with the chain and its key. Without ALPN none is demanded."""
+def server_context(
+    certificate: Path, alpn: Sequence[str] = ALPN_VISITORS, *, client_ca: Path | None = None
+) -> ssl.SSLContext:
+    """For accepting. `certificate` is one PEM file with the chain and its key. Without ALPN none is demanded.
+
+    With `client_ca` a client may show a certificate of that authority; one of another's ends the handshake.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load(context, certificate)
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        _trust(context, client_ca)
     # The ssl module tells the name a client asked for only in passing.
     context.sni_callback = _remember_name
     return context

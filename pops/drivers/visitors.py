@@ -52,7 +52,7 @@ class VisitorDoors:
         config = self._config
         listeners = []
         if config.https is not None and config.certificate is not None:
-            context = server_context(config.certificate)
+            context = server_context(config.certificate, client_ca=config.client_ca)
             listeners += [Listener(a, config.https, context) for a in config.addresses]
         if config.http is not None:
             listeners += [Listener(a, config.http) for a in config.addresses]
