@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from lab import policy
 from lab.rundir import RunDir
 from pops.config import (
     Dns,
@@ -95,8 +96,11 @@ def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) ->
         country=node.country or "XX",
         admin=str(run.node(name) / "admin.sock"),
         events=str(run.events),
+        policy=str(run.policy),
         visitors=Visitors(
-            addresses=[addresses.VISITORS_ANYCAST], certificate=str(run.pki / "visitor.pem")
+            addresses=[addresses.VISITORS_ANYCAST],
+            certificate=str(run.pki / "visitor.pem"),
+            client_ca=str(run.pki / "ca.pem") if _wants_certificates(plan) else None,
         ),
         dns=Dns(addresses=[addresses.DNS_ANYCAST]),
         tunnels_listen=TunnelsListen(
@@ -135,6 +139,11 @@ def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) ->
         ),
         seed=plan.seed,
     )
+
+
+def _wants_certificates(plan: Plan) -> bool:
+    """Asking every visitor for a certificate costs each handshake a little: only a world with such rules does."""
+    return any(rule.require == "mtls" for rule in plan.world.security)
 
 
 def _log(run: RunDir, node: str, program: str) -> str:
@@ -256,7 +265,8 @@ def agent_config(plan: Plan, run: RunDir, name: str) -> AgentConfig:
 
 
 def write(plan: Plan, run: RunDir) -> None:
-    """Every node's directory with agent.json, and config.json where it is a PoP."""
+    """Every node's directory with agent.json, config.json where it is a PoP; and the security policy of all."""
+    policy.write(run.policy, policy.of_plan(plan))
     overlay_links = links(plan, declared(plan))
     for name, node in plan.nodes.items():
         directory = run.node(name)

@@ -45,7 +45,7 @@ def prepare(plan: Plan, run: RunDir) -> str:
     run.create()
     run.world.write_bytes(world)
     run.events.touch()
-    pki.write(run.pki, plan.world.dns, plan.pops)
+    pki.write(run.pki, plan.world.dns, plan.pops, plan.world.access.certificates)
     isolation.write_files(run.etc, run.pki / "ca.pem", plan.nodes.values())
     configs.write(plan, run)
     stamp.write_text(mark)

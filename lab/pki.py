@@ -4,6 +4,7 @@ ca.pem             what nodes trust besides the system's own authorities
 visitor.pem        chain and key of the PoPs towards visitors: all host names of the world
 tunnel.pem         chain and key of the PoPs towards connectors: the names that they ask for
 overlay-NAME.pem   chain and key of one PoP towards other PoPs, in its name
+client-NAME.pem    chain and key of a visitor, for rules that require one
 
 Keys are on the P-256 curve: a handshake costs a tenth of one with RSA.
 """
@@ -23,7 +24,9 @@ TUNNEL_NAMES = ("h2.cftunnel.com", "quic.cftunnel.com", "probe.cftunnel.com")
 _NOBODY = "popnet.invalid"
 
 
-def write(directory: Path, hosts: Iterable[str], pops: Iterable[str]) -> None:
+def write(
+    directory: Path, hosts: Iterable[str], pops: Iterable[str], clients: Iterable[str] = ()
+) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     authority = trustme.CA(
         organization_name="popnet", organization_unit_name="lab CA", key_type=trustme.KeyType.ECDSA
@@ -33,6 +36,8 @@ def write(directory: Path, hosts: Iterable[str], pops: Iterable[str]) -> None:
     _issue(authority, directory / "tunnel.pem", TUNNEL_NAMES)
     for pop in pops:
         _issue(authority, directory / f"overlay-{pop}.pem", [pop])
+    for client in clients:
+        _issue(authority, directory / f"client-{client}.pem", [client])
 
 
 def _issue(authority: trustme.CA, path: Path, names: Iterable[str]) -> None:

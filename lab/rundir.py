@@ -97,6 +97,11 @@ class RunDir:
         return self.path / "pki"
 
     @property
+    def policy(self) -> Path:
+        """The security policy in force: PoPs read it when they start."""
+        return self.path / "policy.json"
+
+    @property
     def etc(self) -> Path:
         """Files that every node sees in place of the machine's own."""
         return self.path / "etc"

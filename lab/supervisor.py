@@ -138,7 +138,9 @@ class Supervisor:
 
     def write_files(self) -> None:
         """All that processes of this lab read at their start."""
-        pki.write(self.run.pki, self.plan.world.dns, self.plan.pops)
+        pki.write(
+            self.run.pki, self.plan.world.dns, self.plan.pops, self.plan.world.access.certificates
+        )
         isolation.write_files(self.run.etc, self.run.pki / "ca.pem", self.plan.nodes.values())
         configs.write(self.plan, self.run)
 

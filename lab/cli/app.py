@@ -66,6 +66,7 @@ _MODULES = (
     "watching",
     "checking",
     "composing",
+    "policy",
     "fidelity",
     "run",
     "run_virtual",

@@ -44,6 +44,8 @@ from wan.virtual.programs import Program
 
 T = TypeVar("T")
 Tls = Literal["real", "flights"]
+# The time of day at which a virtual world begins, whenever it is run: 2027-01-15, seconds since 1970.
+_EPOCH_S = 1_800_000_000.0
 _READY_WITHIN_S = 120.0
 # As the supervisor: PoPs hear of changed links a moment after the change.
 _LINKS_TOLD_S = 0.02
@@ -152,7 +154,7 @@ class VirtualWorld:
         self.closed = False
         self.loop.set_exception_handler(self._failed)
         self.failures: list[dict[str, Any]] = []
-        virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops)
+        virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops, plan.world.access.certificates)
 
     # Life
 
@@ -283,6 +285,7 @@ class VirtualWorld:
             node.pop = PopProcess(
                 config,
                 clock=self.loop.time,
+                wall=lambda: _EPOCH_S + self.loop.time(),
                 notifier=_ProgramNotifier(ready, lambda: self.announce(node.name, False)),
                 events=_ProgramEvents(self.events, node.name),
             )

@@ -32,7 +32,9 @@ def _key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
-def write(directory: Path, hosts: Iterable[str], pops: Iterable[str]) -> None:
+def write(
+    directory: Path, hosts: Iterable[str], pops: Iterable[str], clients: Iterable[str] = ()
+) -> None:
     """The files that `lab.pki.write` makes."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = _authority()
@@ -41,6 +43,8 @@ def write(directory: Path, hosts: Iterable[str], pops: Iterable[str]) -> None:
     _issue(authority, directory / "tunnel.pem", TUNNEL_NAMES)
     for pop in pops:
         _issue(authority, directory / f"overlay-{pop}.pem", [pop])
+    for client in clients:
+        _issue(authority, directory / f"client-{client}.pem", [client])
 
 
 @cache

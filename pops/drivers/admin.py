@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pops.config import ConfigError, parse_links
+from pops.core.rules import PolicyError
 from pops.drivers.metrics import collect
 from routing.api import Path
 from runtime.admin import JSON, TEXT, AdminRequest, AdminServer, Answer
@@ -39,6 +40,9 @@ class Admin:
                 ("GET", "/requests"): self.requests,
                 ("PUT", "/links"): self.put_links,
                 ("POST", "/drain"): self.drain,
+                ("GET", "/policy"): self.policy,
+                ("PUT", "/policy"): self.put_policy,
+                ("POST", "/policy/test"): self.test_policy,
             },
             registry=registry(lambda: collect(pop)),
         )
@@ -157,6 +161,32 @@ class Admin:
             return 400, TEXT, f"{error}\n".encode()
         self._pop.set_links(links)
         return _json({"links": len(links)})
+
+    def policy(self, request: AdminRequest) -> Answer:
+        return _json(self._pop.security.snapshot())
+
+    def put_policy(self, request: AdminRequest) -> Answer:
+        try:
+            policy = self._pop.security.replace(request.body)
+        except PolicyError as error:
+            return 400, TEXT, f"{error}\n".encode()
+        return _json({"version": policy.version, "rules": len(policy.rules)})
+
+    def test_policy(self, request: AdminRequest) -> Answer:
+        try:
+            verdict = self._pop.security.test(json.loads(request.body))
+        except (PolicyError, ValueError) as error:
+            return 400, TEXT, f"{error}\n".encode()
+        return _json(
+            {
+                "rule": verdict.rule,
+                "name": verdict.name,
+                "status": verdict.status,
+                "detail": verdict.detail,
+                "retry_after_s": round(verdict.retry_after_s, 3),
+                "logged": verdict.logged,
+            }
+        )
 
     def drain(self, request: AdminRequest) -> Answer:
         self._pop.drain()
