@@ -20,11 +20,12 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from routing.algorithms import direct
 from routing.api import Exit, MeasuredLink, Outcome, Path, Routes, RoutingState
 from routing.catalogue import Algorithm
+from routing.damping import Damper, Damping, Hop, Reason, Refusal, Wish
 from routing.errors import AlgorithmError
 from routing.graph import Load, latency_graph
 
@@ -33,8 +34,8 @@ MOST_PATHS = 64
 MOST_OUTCOMES = 1000
 CHANGES_KEPT = 64
 
-Reason = Literal["first", "lost", "better", "gone"]
-"""Why a route changed: there was none; its link or connection is gone; another one is better; none is left."""
+# Cost term of a path that the algorithm no longer lists: what its RTTs have changed by since it last did.
+DRIFT = "since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class TableSnapshot:
     """What the table holds: the algorithm, how often it ran, its last error, the paths by tunnel, and how that came.
 
     `computed_at` is the time of the last answer, `since` the time of the last change of each tunnel's best path;
-    `changes` are the last of them, oldest first, `changed` counts all by reason.
+    `changes` are the last of them, oldest first, `changed` counts all by reason. `refused` is what the algorithm put
+    first and damping did not take, `held` until when a route stays where it is.
     """
 
     me: str
@@ -69,6 +71,8 @@ class TableSnapshot:
     since: Mapping[str, float]
     changes: tuple[RouteChange, ...]
     changed: Mapping[str, int]
+    refused: Mapping[str, Refusal]
+    held: Mapping[str, float]
 
     def __str__(self) -> str:
         best = "; ".join(f"{tunnel}: {paths[0]}" for tunnel, paths in self.routes.items() if paths)
@@ -99,6 +103,7 @@ class RouteTable:
         *,
         max_relays: int,
         rng: random.Random,
+        damping: Damping | None = None,
     ) -> None:
         self._me = me
         self._algorithm = algorithm
@@ -107,13 +112,20 @@ class RouteTable:
         self._rng = rng
         self._memory: dict[str, Any] = {}
         self._links: list[MeasuredLink] = []
-        self._pairs: set[tuple[str, str]] = set()
+        self._pairs: set[Hop] = set()
         self._loads: dict[str, Load] = {}
         self._exits: dict[str, tuple[Exit, ...]] = {}
         self._outcomes: deque[Outcome] = deque(maxlen=MOST_OUTCOMES)
         self._routes: dict[str, tuple[Path, ...]] = {}
         self._best: dict[str, Path] = {}
+        self._measured: dict[
+            str, float
+        ] = {}  # RTT of the best path and its last leg when it was costed
         self._since: dict[str, float] = {}
+        self._damper = Damper(damping or Damping())
+        self._refused: dict[str, Refusal] = {}
+        self._seen: set[Hop] = set()
+        self._last: tuple[RoutingState, Mapping[str, Sequence[Path]]] | None = None
         self._changes: deque[RouteChange] = deque(maxlen=CHANGES_KEPT)
         self._changed: Counter[str] = Counter()
         self._seq = 0
@@ -158,6 +170,23 @@ class RouteTable:
         return self._due
 
     @property
+    def wake_at(self) -> float | None:
+        """When to compute again although nothing changes: a refusal ends, outcomes wait to be heard."""
+        times = [self._damper.wake_at] if self._damper.wake_at is not None else []
+        if self._outcomes and self._computed_at is not None:
+            times.append(self._computed_at + self._damper.damping.interval_s)
+        return min(times, default=None)
+
+    @property
+    def damping(self) -> Damping:
+        return self._damper.damping
+
+    @property
+    def last(self) -> tuple[RoutingState, Mapping[str, Sequence[Path]]] | None:
+        """The last computation: what the algorithm saw, and every path it considered, by its own order."""
+        return self._last
+
+    @property
     def algorithm(self) -> Algorithm:
         return self._algorithm
 
@@ -187,7 +216,7 @@ class RouteTable:
         except AlgorithmError as error:
             return self.fail(state, error.problem, now)
         self._error = None
-        return self._adopt(checked, now)
+        return self._adopt(state, checked, now)
 
     def fail(self, state: RoutingState, problem: str, now: float) -> list[RouteChange]:
         """The algorithm has no answer to `state`: what still holds of the last table, then the direct paths."""
@@ -199,7 +228,7 @@ class RouteTable:
             ways = {path.way for path in old}
             fresh = [path for path in straight.get(tunnel, ()) if path.way not in ways]
             kept[tunnel] = (*old, *fresh)
-        return self._adopt(kept, now)
+        return self._adopt(state, kept, now)
 
     def recompute(self, now: float) -> list[RouteChange]:
         """Begin, decide here and now, accept."""
@@ -227,38 +256,83 @@ class RouteTable:
             since=dict(self._since),
             changes=tuple(self._changes),
             changed=dict(self._changed),
+            refused=dict(self._refused),
+            held={
+                tunnel: until
+                for tunnel in self._best
+                if (until := self._damper.held_until(tunnel, now)) is not None
+            },
         )
 
-    def _adopt(self, routes: Mapping[str, Sequence[Path]], now: float) -> list[RouteChange]:
+    def _adopt(
+        self, state: RoutingState, routes: Mapping[str, Sequence[Path]], now: float
+    ) -> list[RouteChange]:
         self._computed_at = now
+        self._last = state, routes
         # The answer may be older than the last news.
         table = {
-            tunnel: tuple(path for path in paths[:MOST_PATHS] if self._holds(tunnel, path))
+            tunnel: [path for path in paths[:MOST_PATHS] if self._holds(tunnel, path)]
             for tunnel, paths in routes.items()
         }
-        changes = []
-        for tunnel in sorted({*self._best, *table}):
-            old = self._best.get(tunnel)
-            new = next(iter(table.get(tunnel, ())), None)
-            if new is not None:
-                self._best[tunnel] = new
-            elif old is not None:
-                del self._best[tunnel]
-            if (old and old.way) == (new and new.way):
-                continue
-            reason: Reason = "better"
-            if old is None:
-                reason = "first"
-            elif new is None:
-                reason = "gone"
-            elif not self._holds(tunnel, old):
-                reason = "lost"
-            self._since[tunnel] = now
-            self._changed[reason] += 1
-            changes.append(RouteChange(tunnel, old, new, reason, now))
+        wishes = [
+            Wish(
+                tunnel,
+                self._in_force(tunnel, table.get(tunnel, []), state),
+                table.get(tunnel, []),
+                known=tunnel in self._best,
+            )
+            for tunnel in sorted({*self._best, *table})
+        ]
+        verdicts = self._damper.judge(wishes, self._pairs - self._seen, now)
+        self._seen |= self._pairs
+        self._routes, self._refused, changes = {}, {}, []
+        for wish in wishes:
+            tunnel, verdict = wish.tunnel, verdicts[wish.tunnel]
+            old, best = wish.current or self._best.get(tunnel), verdict.path
+            self._best.pop(tunnel, None)
+            if best is not None:
+                others = [path for path in table.get(tunnel, ()) if path.way != best.way]
+                self._routes[tunnel] = (best, *others)
+                self._best[tunnel] = best
+                if (measured := self._rtt_s(tunnel, best, state)) is not None:
+                    self._measured[tunnel] = measured
+            if verdict.refused is not None:
+                self._refused[tunnel] = verdict.refused
+            if verdict.reason is not None:
+                self._since[tunnel] = now
+                self._changed[verdict.reason] += 1
+                changes.append(RouteChange(tunnel, old, best, verdict.reason, now))
         self._changes.extend(changes)
-        self._routes = table
         return changes
+
+    def _in_force(self, tunnel: str, ranked: Sequence[Path], state: RoutingState) -> Path | None:
+        """The best path until now at its present cost; None when there is none or it is dead.
+
+        An algorithm need not list it any more. Then it costs what it did, and what its links have changed by.
+        """
+        best = self._best.get(tunnel)
+        if best is None or not self._holds(tunnel, best):
+            return None
+        for path in ranked:
+            if path.way == best.way:
+                return path
+        measured = self._rtt_s(tunnel, best, state)
+        if measured is None or measured == self._measured.get(tunnel):
+            return best
+        drift_s = measured - self._measured.get(tunnel, measured) + best.terms.get(DRIFT, 0.0)
+        return Path(best.pops, best.connection, {**best.terms, DRIFT: drift_s})
+
+    def _rtt_s(self, tunnel: str, path: Path, state: RoutingState) -> float | None:
+        """Links and last leg of `path`, None when `state` is older than one of them."""
+        total = 0.0
+        for a, b in itertools.pairwise(path.pops):
+            if not state.graph.has_edge(a, b):
+                return None
+            total += state.graph[a][b]["rtt_s"]
+        for leave in state.tunnels.get(tunnel, ()):
+            if leave.pop == path.pops[-1] and leave.connection == path.connection:
+                return total + leave.rtt_s
+        return None
 
     def _prune(self) -> None:
         """Leave dead paths now; what replaces them is worked out at the next computation."""
