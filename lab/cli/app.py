@@ -70,6 +70,8 @@ _MODULES = (
     "fidelity",
     "run",
     "run_virtual",
+    "compare",
+    "plot",
 )
 
 

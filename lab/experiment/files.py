@@ -73,7 +73,8 @@ class Sample:
 
     @property
     def ok(self) -> bool:
-        return not self.error and 200 <= self.status < 500
+        """Answered by the service. What the edge refused (4xx) went no way at all, so its time says nothing."""
+        return not self.error and 200 <= self.status < 400 and bool(self.path)
 
     @property
     def block(self) -> tuple[int, int]:

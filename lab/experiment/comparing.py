@@ -1,0 +1,287 @@
+"""One comparison from what was wanted to what was found; the command prints it.
+
+comparison = compare(Wanted(...), progress=tell)
+comparison.leave(directory, sys.argv)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab.driver import LabError
+from lab.drivers.virtual_trace import full_url, site_of
+from lab.experiment import provenance, virtual
+from lab.experiment.design import design
+from lab.experiment.files import ALL, Row, Sample, number, write
+from lab.experiment.stats import FEWEST_BLOCKS
+from lab.experiment.summary import TTFB, summarise
+from lab.experiment.truth import RELAYS, Prediction, declared_rtt, predict
+from routing.catalogue import algorithm as catalogued
+from routing.errors import RoutingError
+from topology.plan import Plan
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An algorithm as it is called here, and the plug-in's file if it is one."""
+
+    name: str
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    plan: Plan
+    world: Path
+    algorithms: tuple[Contender, ...]
+    requests: int
+    visitors: tuple[str, ...]
+    urls: tuple[str, ...]
+    seeds: tuple[int, ...]
+    every_s: float = 0.5
+    warm_up_s: float = virtual.WARM_UP_S
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.algorithms)
+
+    @property
+    def baseline(self) -> str:
+        return self.names[0]
+
+
+def algorithms(texts: Sequence[str]) -> tuple[Contender, ...]:
+    """Names of the catalogue, or files. Raises LabError for what is neither, and for what comes twice."""
+    found = []
+    for text in (one.strip() for one in texts):
+        if text.endswith(".py"):
+            path = Path(text).resolve()
+            if not path.is_file():
+                raise LabError(f"--algorithms: found {text!r}, allowed: a file that is there")
+            found.append(Contender(path.stem, path))
+            continue
+        try:
+            found.append(Contender(catalogued(text).name))
+        except RoutingError as error:
+            raise LabError(f"--algorithms: {error}; or a Python file, as ./mine.py") from None
+    names = [one.name for one in found]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise LabError(
+            f"--algorithms: found {', '.join(names)}, allowed: at least two, each of them once"
+        )
+    return tuple(found)
+
+
+def urls(plan: Plan, given: str | None) -> tuple[str, ...]:
+    """What is asked for: what was given, what the world's load asks for, or its first host."""
+    load = plan.world.load
+    if given is not None:
+        found = [full_url(given)]
+    elif load is not None and load.url is not None:
+        found = [load.url]
+    elif load is not None and load.mix:
+        found = list(load.mix)
+    else:
+        found = [f"https://{host}/" for host in list(plan.world.dns)[:1]]
+    if not found:
+        raise LabError("dns: this world has no host name; give --url")
+    size = str(load.sizes[0]) if load is not None and load.sizes else ""
+    found = [url.replace("{size}", size) for url in found]
+    for url in found:
+        if urlsplit(url).hostname not in plan.world.dns:
+            hosts = ", ".join(plan.world.dns) or "none"
+            raise LabError(f"--url: found {url!r}, allowed: a URL of one of the hosts {hosts}")
+    return tuple(found)
+
+
+@dataclass
+class Comparison:
+    wanted: Wanted
+    samples: list[Sample]
+    worlds: list[virtual.Played]
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+    driver: str = "virtual"
+    fidelity_ok: bool | None = None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        costs: Counter[str] = Counter()
+        for world in self.worlds:
+            costs[world.algorithm] += world.control_bytes
+        return summarise(self.samples, self.wanted.baseline, costs)
+
+    @property
+    def virtual_s(self) -> float:
+        return sum(world.began_s + world.length_s for world in self.worlds)
+
+    def overall(self) -> list[Row]:
+        """One row for each algorithm but the baseline: everything, time to first byte."""
+        return [row for row in self.rows if row.group == ALL and row.metric == TTFB]
+
+    def lines(self) -> list[str]:
+        """What the table does not say, for people."""
+        found = []
+        for row in self.overall():
+            promised = self.predictions.get(row.algorithm)
+            if promised is not None:
+                found.append(_promise(row, promised))
+        rates = self.control_rates()
+        if rates:
+            each = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in rates.items())
+            found.append(f"probing and flooding, all PoPs together, kB/s: {each}")
+        found += [
+            f"seed {world.seed}: the routes of {world.algorithm} did not stand still before the measurement"
+            for world in self.worlds
+            if not world.settled
+        ]
+        blocks = min((row.n_blocks for row in self.overall()), default=0)
+        if blocks < FEWEST_BLOCKS:
+            found.append(
+                f"{blocks} blocks of time are too few for a verdict, which needs {FEWEST_BLOCKS}: "
+                "ask for more requests or more seeds"
+            )
+        return found
+
+    def control_rates(self) -> dict[str, float]:
+        """Algorithm -> bytes a second, over its worlds."""
+        found = {}
+        for name in self.wanted.names:
+            rates = [one.control_bytes_per_s for one in self.worlds if one.algorithm == name]
+            if rates:
+                found[name] = sum(rates) / len(rates)
+        return found
+
+    def extra(self) -> dict[str, Any]:
+        """Of summary.json, beside the rows."""
+        return {
+            "world": self.wanted.plan.name,
+            "driver": self.driver,
+            "baseline": self.wanted.baseline,
+            "algorithms": list(self.wanted.names),
+            "requests": self.wanted.requests,
+            "seeds": list(self.wanted.seeds),
+            "prediction": {
+                name: {
+                    "relays_at_most": RELAYS.get(name),
+                    "base_ms": number(one.base_ms),
+                    "gain_ms": number(one.gain_ms),
+                    "measured_of_predicted": _of(self._gain(name), one.gain_ms),
+                }
+                for name, one in self.predictions.items()
+            },
+            "control_bytes_per_s": {
+                name: number(rate, 1) for name, rate in self.control_rates().items()
+            },
+            "paths": shares(self.samples),
+        }
+
+    def _gain(self, name: str) -> float | None:
+        return next(row.gain_ms for row in self.overall() if row.algorithm == name)
+
+    def leave(self, directory: Path, argv: Sequence[str]) -> None:
+        """Write the files."""
+        wanted = self.wanted
+        matrix = wanted.plan.world.internet.rtt_csv
+        facts = {
+            "seeds": list(wanted.seeds),
+            "driver": self.driver,
+            "visitors": list(wanted.visitors),
+            "urls": list(wanted.urls),
+            "every_s": wanted.every_s,
+            "warm_up_s": wanted.warm_up_s,
+            "fidelity_ok": self.fidelity_ok,
+            "event_log_sha256": provenance.digest(one.event_log_sha256 for one in self.worlds),
+            "worlds": [one.to_dict() for one in self.worlds],
+        }
+        manifest = provenance.manifest(
+            argv,
+            world=wanted.world,
+            matrix=None if matrix is None else wanted.world.parent / matrix,
+            plugins=[one.file for one in wanted.algorithms if one.file is not None],
+            **facts,
+        )
+        write(
+            directory,
+            samples=self.samples,
+            rows=self.rows,
+            extra=self.extra(),
+            manifest=manifest,
+        )
+
+
+def _promise(row: Row, promised: Prediction) -> str:
+    relays = RELAYS.get(row.algorithm)
+    most = "any number of relays" if relays is None else f"at most {relays} relay"
+    text = (
+        f"by brute force on the declared RTTs, {most} can gain {promised.gain_ms:.1f} ms"
+        f" ({100 * promised.share:.1f} %)"
+    )
+    if row.gain_ms is None:
+        return text
+    share = _of(row.gain_ms, promised.gain_ms)
+    of = "" if share is None else f", {100 * share:.0f} % of it"
+    return f"{text}; {row.algorithm} gained {row.gain_ms:.1f} ms{of}"
+
+
+def _of(gain_ms: float | None, promised_ms: float) -> float | None:
+    """None where next to nothing was promised: a share of that says nothing."""
+    return None if gain_ms is None or promised_ms < 0.1 else number(gain_ms / promised_ms)
+
+
+def shares(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:
+    """Algorithm -> visitor -> path -> share of its answered requests, the most frequent first."""
+    counts: dict[str, dict[str, Counter[str]]] = {}
+    for one in samples:
+        if one.ok:
+            of = counts.setdefault(one.algorithm, {}).setdefault(one.visitor, Counter())
+            of[one.path] += 1
+    return {
+        name: {
+            visitor: {
+                path: round(count / of.total(), 4)
+                for path, count in sorted(of.items(), key=lambda item: (-item[1], item[0]))
+            }
+            for visitor, of in sorted(by_visitor.items())
+        }
+        for name, by_visitor in counts.items()
+    }
+
+
+def predictions(wanted: Wanted) -> dict[str, Prediction]:
+    """Empty where brute force has nothing to say: several sites, or a site that no PoP is declared for."""
+    sites = {site_of(wanted.plan, urlsplit(url).hostname) for url in wanted.urls}
+    site = sites.pop()
+    if sites or site is None:
+        return {}
+    return predict(wanted.plan, declared_rtt(wanted.plan), site, wanted.visitors, wanted.names)
+
+
+def compare(wanted: Wanted, *, progress: Progress = lambda done, of, what: None) -> Comparison:
+    """In virtual time: a world for each seed and algorithm."""
+    designed = design(
+        seeds=wanted.seeds,
+        requests=wanted.requests,
+        visitors=wanted.visitors,
+        urls=wanted.urls,
+        algorithms=wanted.names,
+        every_s=wanted.every_s,
+    )
+    files = {one.name: str(one.file) for one in wanted.algorithms if one.file is not None}
+    worlds: list[virtual.Played] = []
+    many = len(wanted.seeds) * len(wanted.names)
+    progress(0, many, "")
+    for played in virtual.play(
+        wanted.plan, designed, wanted.names, warm_up_s=wanted.warm_up_s, files=files
+    ):
+        worlds.append(played)
+        progress(len(worlds), many, f"seed {played.seed}, {played.algorithm}")
+    samples = [sample for world in worlds for sample in world.samples]
+    return Comparison(wanted, samples, worlds, predictions(wanted))
