@@ -140,6 +140,14 @@ class Damper:
         until = None if route is None else self._hold_end(route)
         return until if until is not None and until > now else None
 
+    def young(self, tunnel: str, now: float) -> bool:
+        """This route still moves for any gain."""
+        route = self._routes.get(tunnel)
+        return route is None or self._young(route, now)
+
+    def _young(self, route: _Route, now: float) -> bool:
+        return now - route.born < self.damping.hold_s
+
     def judge(self, wishes: Sequence[Wish], fresh: Set[Hop], now: float) -> dict[str, Verdict]:
         """Say for each wish which path its route takes. `fresh` are links that were never measured before."""
         verdicts: dict[str, Verdict] = {}
@@ -176,7 +184,7 @@ class Damper:
     ) -> tuple[Verdict, float]:
         """The first path in the algorithm's order that this route may take, and its relative gain."""
         damping, cost_s = self.damping, current.cost_s
-        young = now - route.born < damping.hold_s
+        young = self._young(route, now)
         window = damping.hold_s * route.factor
         route.left = {
             hop: at for hop, at in route.left.items() if now - at < LONGEST_FACTOR * damping.hold_s

@@ -206,16 +206,27 @@ class Explanation:
         }
 
 
-def explain(tunnel: str, state: RoutingState, standing: Standing, decide: Decide) -> Explanation:
-    """Explain the route to `tunnel`. `decide` may raise; nothing of `state` is changed."""
-    runs = explaining(tunnel, state, standing)
+def explain(
+    tunnel: str,
+    state: RoutingState,
+    standing: Standing,
+    decide: Decide,
+    considered: Sequence[Path] | None = None,
+    now: float | None = None,
+) -> Explanation:
+    """Explain the route to `tunnel`. `decide` may raise; nothing of `state` is changed.
+
+    `considered` is how the algorithm ranked when it last decided on `state`; without it, as it ranks when asked
+    again. `now` is when somebody asks, if that is later.
+    """
+    runs = explaining(tunnel, state, standing, considered, now)
     answer: Routes | None = None
     question = next(runs)
     while True:
         try:
             answer = decide(question)
         # An algorithm is foreign code: one that fails on a state has no answer to it, and that is an answer.
-        except Exception:  # noqa: BLE001
+        except (Exception, SystemExit):  # noqa: BLE001
             answer = None
         try:
             question = runs.send(answer)
@@ -224,18 +235,25 @@ def explain(tunnel: str, state: RoutingState, standing: Standing, decide: Decide
             return explanation
 
 
-def explaining(tunnel: str, state: RoutingState, standing: Standing) -> Runs:
+def explaining(
+    tunnel: str,
+    state: RoutingState,
+    standing: Standing,
+    considered: Sequence[Path] | None = None,
+    now: float | None = None,
+) -> Runs:
     """The generator behind `explain`: send it each state's routes, None where the algorithm has no answer."""
     question = _Question(tunnel, state, standing)
-    links = question.links_of(standing.chosen) if standing.chosen else ()
+    at = state.now if now is None else now
+    links = question.links_of(standing.chosen, at - state.now) if standing.chosen else ()
     try:
         ranked = yield from question.ask()
     except _NoAnswerError as error:
-        kept = [standing.chosen] if standing.chosen else []
+        kept = considered or ([standing.chosen] if standing.chosen else [])
         return Explanation(
             me=state.me,
             tunnel=tunnel,
-            at=state.now,
+            at=at,
             standing=standing,
             candidates=_ranked(kept, standing.chosen),
             links=links,
@@ -256,9 +274,9 @@ def explaining(tunnel: str, state: RoutingState, standing: Standing) -> Runs:
     return Explanation(
         me=state.me,
         tunnel=tunnel,
-        at=state.now,
+        at=at,
         standing=standing,
-        candidates=_ranked(ranked, chosen),
+        candidates=_ranked(considered or ranked, chosen),
         links=links,
         flips=tuple(flips),
         pending=pending,
@@ -367,9 +385,13 @@ class _Question:
             if "load" in known
         }
 
-    def links_of(self, path: Path) -> tuple[MeasuredLink, ...]:
+    def links_of(self, path: Path, older_s: float) -> tuple[MeasuredLink, ...]:
         known = {(link.source, link.destination): link for link in self._links}
-        return tuple(known[hop] for hop in itertools.pairwise(path.pops) if hop in known)
+        return tuple(
+            dataclasses.replace(known[hop], age_s=known[hop].age_s + older_s)
+            for hop in itertools.pairwise(path.pops)
+            if hop in known
+        )
 
     def ask(self, graph: nx.DiGraph[str] | None = None) -> Runs:
         """The algorithm's ranking of the tunnel's paths. Its memory and its luck are copies: asking changes nothing."""

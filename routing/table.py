@@ -19,7 +19,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from routing.algorithms import direct
@@ -27,15 +27,13 @@ from routing.api import Exit, MeasuredLink, Outcome, Path, Routes, RoutingState
 from routing.catalogue import Algorithm
 from routing.damping import Damper, Damping, Hop, Reason, Refusal, Wish
 from routing.errors import AlgorithmError
+from routing.explain import DRIFT, Explanation, Standing, explain
 from routing.graph import Load, latency_graph
 
 # Paths kept of one tunnel. A retry never gets that far down the list.
 MOST_PATHS = 64
 MOST_OUTCOMES = 1000
 CHANGES_KEPT = 64
-
-# Cost term of a path that the algorithm no longer lists: what its RTTs have changed by since it last did.
-DRIFT = "since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +242,28 @@ class RouteTable:
     def routes(self, tunnel: str) -> tuple[Path, ...]:
         """Paths to `tunnel`, best first; empty when there is none."""
         return self._routes.get(tunnel, ())
+
+    def standing(self, tunnel: str, now: float) -> Standing:
+        """The route in force, and how it stands with damping."""
+        return Standing(
+            chosen=next(iter(self._routes.get(tunnel, ())), None),
+            since=self._since.get(tunnel),
+            held_until=self._damper.held_until(tunnel, now),
+            damping=self._damper.damping,
+            young=self._damper.young(tunnel, now),
+            refused=self._refused.get(tunnel),
+        )
+
+    def explain(self, tunnel: str, now: float) -> Explanation | None:
+        """Why requests for `tunnel` go where they go; None before the first computation."""
+        if self._last is None:
+            return None
+        state, ranked = self._last
+        # The algorithm has heard of its outcomes already.
+        state = replace(state, outcomes=())
+        standing = self.standing(tunnel, now)
+        decide = self._algorithm.decide
+        return explain(tunnel, state, standing, decide, ranked.get(tunnel, ()), now)
 
     def snapshot(self, now: float) -> TableSnapshot:
         return TableSnapshot(

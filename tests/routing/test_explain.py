@@ -28,6 +28,7 @@ from routing.explain import (
     links_of,
 )
 from routing.graph import latency_graph
+from routing.table import RouteTable
 
 FIVE_PCT = Damping(min_gain_pct=5, hold_s=10.0)
 DEFAULT: list[tuple[str, str, float]] = [  # of the default world, ms
@@ -306,3 +307,60 @@ def test_what_a_flip_is_called_when_there_is_none() -> None:
     state = state_of("one-relay", DEFAULT, EXITS, "NRT")
     told = explain("app", state, Standing(fixed(state)["app"][0]), fixed)
     assert told.flips == ()
+
+
+def test_a_table_explains_what_it_holds() -> None:
+    state = state_of("one-relay", DEFAULT, EXITS, "NRT")
+    table = RouteTable(
+        "NRT", algorithm("one-relay"), {}, max_relays=3, rng=random.Random(1), damping=FIVE_PCT
+    )
+    assert table.explain("app", 0.0) is None
+    table.set_links(links_of(state.graph))
+    table.set_exits({"app": EXITS})
+    table.recompute(50.0)
+    young = table.explain("app", 52.0)
+    assert young is not None
+    assert young.standing.young
+    assert young.flips[0].change_s == pytest.approx(0.004, abs=2 * RESOLUTION_S)
+    assert young.link_state_age_s == pytest.approx(2.8)
+    told = table.explain("app", 70.0)
+    assert told is not None
+    assert told.chosen == table.routes("app")[0]
+    assert told.standing.since == 50.0
+    rise = told.flips[0]
+    # What was said comes true in the table itself, damping and all.
+    for more_s, moves in ((-1e-5, False), (1e-5, True)):
+        table.set_links(
+            dataclasses.replace(one, rtt_s=one.rtt_s + rise.change_s + more_s)
+            if {one.source, one.destination} == set(rise.link)
+            else one
+            for one in links_of(state.graph)
+        )
+        changes = table.recompute(70.0)
+        assert [change.new.pops for change in changes if change.new] == [rise.to.pops] * moves
+
+
+def test_what_damping_refused_is_told() -> None:
+    table = RouteTable(
+        "NRT", algorithm("one-relay"), {}, max_relays=3, rng=random.Random(1), damping=FIVE_PCT
+    )
+    links = links_of(state_of("one-relay", DEFAULT, EXITS, "NRT").graph)
+    table.set_links(links)
+    table.set_exits({"app": EXITS})
+    table.recompute(0.0)
+    slower = [
+        dataclasses.replace(one, rtt_s=one.rtt_s + 0.010)
+        if {one.source, one.destination} == {"NRT", "IAD"}
+        else one
+        for one in links
+    ]
+    table.set_links(slower)
+    assert table.recompute(20.0) == []
+    told = table.explain("app", 21.0)
+    assert told is not None
+    assert [one.rank for one in told.candidates if one.chosen] != [1]
+    refused = told.to_dict()["damping"]["refused"]
+    assert refused["path"] == ["NRT", "SIN", "FRA"]
+    assert refused["because"] == "gain"
+    assert refused["gain_ms"] == pytest.approx(6.0)
+    assert refused["needed_ms"] == pytest.approx(12.8)
