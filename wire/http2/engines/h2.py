@@ -12,6 +12,7 @@ do is done on the frames before it sees them, since all of it is in the nine byt
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import deque
 from contextlib import suppress
@@ -31,6 +32,8 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
 _CONNECTION_WINDOW = 16 * 1024 * 1024
+_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_visible = re.compile(rb"[!-~\x80-\xff]*").fullmatch
 _GONE = (h2.exceptions.ProtocolError, KeyError)
 
 
@@ -81,6 +84,7 @@ class H2Engine:
         self._unanswered = 0
         self._resets = 0
         self._last_peer_stream = 0
+        self._highest = 0  # of the streams that we opened
         self._peer_goaway = False
         self._our_goaway = False
         self._over = False
@@ -149,6 +153,8 @@ class H2Engine:
             if len(buffer) < end:
                 break
             self._count(kind, flags, length)
+            if kind in (_GOAWAY, _RST_STREAM):
+                self._check_stream(kind, int.from_bytes(buffer[position + 5 : position + 9], "big"))
             if kind == _GOAWAY and length >= 8:
                 self._feed(bytes(buffer[start:position]))
                 self._goaway_received(bytes(buffer[position + 9 : end]))
@@ -175,6 +181,15 @@ class H2Engine:
             self._resets += 1
         if max(self._unanswered, self._resets) > self._settings.flood_burst:
             raise _Cut("frames that cost nothing come too often", ErrorCode.ENHANCE_YOUR_CALM)
+
+    def _check_stream(self, kind: int, stream_id: int) -> None:
+        """What h2 lets pass: a GOAWAY of a stream, and the end of a stream that we have not opened."""
+        stream_id &= 2**31 - 1
+        if kind == _GOAWAY and stream_id:
+            raise _Cut("a GOAWAY on a stream")
+        ours = self._role is Role.CLIENT
+        if kind == _RST_STREAM and ours and (stream_id > self._highest or not stream_id % 2):
+            raise _Cut("RST_STREAM on an idle stream")
 
     def _handle(self, event: h2.events.Event) -> None:
         sink = self._sink
@@ -226,7 +241,11 @@ class H2Engine:
             self.reset(event.stream_id, ErrorCode.REFUSED_STREAM)
             return
         stream.peer_ended = event.stream_ended is not None
-        self._sink.request_received(event.stream_id, _plain(event.headers), stream.peer_ended)
+        headers = _plain(event.headers)
+        if not _fit_for_a_request_line(headers):
+            self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
+            return
+        self._sink.request_received(event.stream_id, headers, stream.peer_ended)
 
     def _data_received(self, event: h2.events.DataReceived) -> None:
         assert event.stream_id is not None
@@ -338,6 +357,7 @@ class H2Engine:
         except h2.exceptions.ProtocolError:
             return 0
         stream = self._streams[stream_id] = _Stream()
+        self._highest = stream_id
         if end:
             self._local_done(stream_id, stream)
         return stream_id
@@ -457,6 +477,17 @@ class H2Engine:
                     self._sink.stream_closed(stream_id, code)
         finally:
             self._dispatching = False
+
+
+def _fit_for_a_request_line(headers: Headers) -> bool:
+    """What h2 does not look at: a blank in a pseudo-header field would make another request line of it where the last
+    hop speaks HTTP/1.1 (RFC 9113 section 8.3.1, RFC 9112 section 11.1)."""
+    for name, value in headers:
+        if name[:1] != b":":
+            return True
+        if not (_is_token(value) if name == b":method" else _is_visible(value)):
+            return False
+    return True
 
 
 class _Encoder(hpack.Encoder):
