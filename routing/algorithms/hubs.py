@@ -32,7 +32,7 @@ def _hubs(state: RoutingState) -> list[str]:
         return list(state.params["hubs"])
     memory, pops = state.memory, tuple(state.graph)
     if memory.get("pops") != pops or state.now - memory["found_at"] >= state.params["refresh_s"]:
-        memory["hubs"] = k_median(state.graph, min(int(state.params["count"]), len(pops)))
+        memory["hubs"] = k_median(state.graph, int(state.params["count"]))
         memory["pops"] = pops
         memory["found_at"] = state.now
     found: list[str] = memory["hubs"]
@@ -52,7 +52,7 @@ def k_median(graph: nx.DiGraph[str], count: int) -> list[str]:
     }
     nearest = [_UNREACHED_S] * len(pops)
     hubs: list[str] = []
-    for _ in range(count):
+    for _ in range(min(count, len(pops))):
         hub = min(
             (pop for pop in pops if pop not in hubs),
             key=lambda pop: sum(map(min, nearest, away[pop])),
