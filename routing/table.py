@@ -188,6 +188,10 @@ class RouteTable:
     def algorithm(self) -> Algorithm:
         return self._algorithm
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self._params
+
     def begin(self, now: float) -> RoutingState:
         """A picture of what is known, for the algorithm."""
         self._due = False
