@@ -13,7 +13,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 from lab.load_client import Visit
-from topology.model_later import Load
+from topology.model_load import Load
 from topology.plan import Plan
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_later import Load, LoadBalancer
 from topology.model_links import Internet
+from topology.model_load import Load
+from topology.model_pools import LoadBalancer
 from topology.model_security import Access, SecurityRule
 from topology.model_timeline import TimelineEntry
 from topology.model_types import (
@@ -22,6 +23,7 @@ from topology.model_types import (
     Latitude,
     Longitude,
     Name,
+    NotNegative,
     Percent,
     Period,
     mapping_or_list,
@@ -140,28 +142,52 @@ class AnycastPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = field(default_factory=dict)
 
 
+_EWMA: dict[str, float | tuple[float, ...]] = {"ewma": 0.3}
+
+
 class Probe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How PoPs measure the links to their neighbours."""
 
     every: Annotated[Period, Meta(description="Time between two probes of one link.")] = 1.0
     estimator: Annotated[
-        dict[str, float],
+        str
+        | Annotated[
+            dict[str, float | tuple[float, ...]],
+            Meta(
+                min_length=1,
+                max_length=1,
+                description="One estimator with its parameter or parameters.",
+            ),
+        ],
         Meta(
-            min_length=1,
-            max_length=1,
-            description="How samples become an estimate: one estimator with its parameter.",
-            examples=[{"ewma": 0.3}],
+            description="How samples become an estimate: last, ewma, min, median, quantile or mean_deviation.",
+            examples=[{"ewma": 0.3}, {"quantile": [0.9, 20]}, "last"],
         ),
-    ] = field(default_factory=lambda: {"ewma": 0.3})
+    ] = field(default_factory=lambda: _EWMA.copy())
+    budget_per_s: Annotated[
+        float,
+        Meta(gt=0, description="Most probes a second that one PoP sends, over all its links."),
+    ] = 40.0
 
 
 class Damping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a better path is refused."""
+    """When a better path is refused. A dead path is left at once, whatever stands here."""
 
     min_gain_pct: Annotated[
-        Percent, Meta(description="A new path must be better by at least this much ...")
+        Percent, Meta(description="A new path must cost less by this share of the present cost ...")
     ] = 5.0
-    hold: Annotated[Duration, Meta(description="... for at least this long.")] = 10.0
+    min_gain_ms: Annotated[NotNegative, Meta(description="... and by this much.")] = 0.0
+    hold: Annotated[
+        Duration,
+        Meta(
+            description="Between two changes of one route; doubles, up to eight times, while it flaps."
+        ),
+    ] = 10.0
+    max_moved_pct: Annotated[
+        float,
+        Meta(gt=0, le=100, description="Of a PoP's routes, how many may move in one interval."),
+    ] = 100.0
+    interval: Annotated[Period, Meta(description="For max_moved_pct.")] = 1.0
 
 
 class Neighbors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,10 +211,18 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     algorithm: Annotated[
         str,
-        Meta(min_length=1, description="A name in the catalogue, or a Python file with `decide`."),
-    ] = "lowest-rtt"
+        Meta(
+            min_length=1,
+            description="A name in the catalogue, or a Python file with `decide`, beside this one.",
+        ),
+    ] = "one-relay"
+    source: Annotated[
+        str | None,
+        Meta(description="The text of that Python file, instead of a file."),
+    ] = None
     params: Annotated[
-        dict[str, bool | int | float | str], Meta(description="Parameters of the algorithm.")
+        dict[str, bool | int | float | str | tuple[str, ...]],
+        Meta(description="Parameters of the algorithm."),
     ] = field(default_factory=dict)
     hop_limit: Annotated[int, Meta(ge=1, le=16, description="Most PoPs that a path may enter.")] = 6
     probe: Probe = Probe()

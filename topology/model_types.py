@@ -18,6 +18,7 @@ PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
     ASSERTION_PATTERN: "a comparison such as 'availability >= 99.9%'",
     "^[/*]": "a path that begins with / or *",
+    "^[1-5]([0-9][0-9]|xx)$": "a status such as 200 or 2xx",
     "^/": "a path that begins with /",
     "^https?://": "a URL that begins with http:// or https://",
     "^[a-z][a-z0-9_]*$": "a name such as cubic, reno or bbr",

@@ -114,8 +114,18 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
             among = names.load_balancers
             names.check((*path, "load_balancer"), entry.load_balancer, among, "load balancer")
     for name, balancer in world.load_balancers.items():
-        for i, tunnel in enumerate(balancer.pool):
-            names.check(("load_balancers", name, "pool", i), tunnel, names.tunnels, "tunnel")
+        for tunnel in balancer.pool:
+            at_key = ("load_balancers", name, "pool", tunnel) in document.keys
+            names.check(
+                ("load_balancers", name, "pool", tunnel),
+                tunnel,
+                names.tunnels,
+                "tunnel",
+                at_key=at_key,
+            )
+        if balancer.fallback is not None:
+            path = ("load_balancers", name, "fallback")
+            names.check(path, balancer.fallback, names.tunnels, "tunnel")
 
 
 def _check_load(document: Document, world: World, names: Names) -> None:

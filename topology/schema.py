@@ -145,7 +145,10 @@ def _sweetened(body: Schema, sugar: str) -> Schema:
         return {**body, "type": kinds, "pattern": DURATION_PATTERN}
     if sugar == "names":
         names = {"type": "string", **body["propertyNames"]}
-        return {**body, "type": ["object", "array", "null"], "items": names, "uniqueItems": True}
+        kinds, least = ["object", "array", "null"], {}
+        if "minProperties" in body:
+            kinds, least = kinds[:-1], {"minItems": body["minProperties"]}
+        return {**body, "type": kinds, "items": names, "uniqueItems": True, **least}
     if sugar == "one":
         return {"anyOf": [body["items"], body]}
     if sugar == "pair":

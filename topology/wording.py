@@ -26,7 +26,8 @@ def allowed(kind: inspect.Type) -> str:
     if sugar == "duration" and isinstance(kind, inspect.FloatType) and kind.gt is not None:
         return DURATION_ALLOWED.replace("such", f"above {kind.gt} such")
     if sugar in SUGAR_ALLOWED:
-        return SUGAR_ALLOWED[sugar]
+        least = isinstance(kind, inspect.DictType) and kind.min_length
+        return SUGAR_ALLOWED[sugar] + (" of at least one" if least else "")
     match kind:
         case inspect.UnionType():
             words = [allowed(one) for one in kind.types if not isinstance(one, inspect.NoneType)]
@@ -47,7 +48,8 @@ def allowed(kind: inspect.Type) -> str:
             return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
         case inspect.DictType():
             exactly = " with one key" if kind.max_length == 1 else ""
-            return f"a mapping{exactly}"
+            least = " of at least one" if kind.min_length and not exactly else ""
+            return f"a mapping{exactly}{least}"
         case inspect.TupleType():
             return f"a list of {len(kind.item_types)}, each {allowed(kind.item_types[0])}"
         case inspect.VarTupleType():

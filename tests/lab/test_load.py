@@ -9,7 +9,7 @@ from lab.load import Arrival, Sample, arrivals
 from lab.load_client import Visit
 from lab.load_summary import Disturbance, Group, Outage, find_outages, quantile, summarise
 from topology.load import parse_world
-from topology.model_later import Load
+from topology.model_load import Load
 from topology.plan import Plan
 
 PLAN = Plan.of(

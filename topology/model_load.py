@@ -1,7 +1,4 @@
-"""Sections that describe what stands on top of the network: pools, generated load.
-
-They are checked for shape and references and kept for the rooms that act on them.
-"""
+"""Generated load: requests that the lab sends by itself."""
 
 from __future__ import annotations
 
@@ -10,26 +7,6 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from topology.model_types import Name, Period, Positive, one_or_many
-
-
-class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a pool's members are checked."""
-
-    path: Annotated[str, Meta(pattern="^/")] = "/"
-    every: Period = 5.0
-    timeout: Period = 2.0
-
-
-class LoadBalancer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Several tunnels behind one hostname."""
-
-    pool: Annotated[tuple[Name, ...], Meta(min_length=1, description="Names in `tunnels`.")]
-    steering: Annotated[
-        Literal["proximity", "failover", "random", "round_robin", "least_outstanding"],
-        Meta(description="Which member serves a request."),
-    ] = "proximity"
-    health: Health = Health()
-
 
 Url = Annotated[str, Meta(pattern="^https?://")]
 
