@@ -22,7 +22,6 @@ from lab.rundir import RunDir
 from pops.config import (
     Dns,
     Host,
-    Link,
     Overlay,
     PopConfig,
     Routing,
@@ -73,18 +72,7 @@ def one_way(*line: LinkSpec | None) -> float:
     return inf if any(spec.down for spec in specs) else sum(spec.one_way_s for spec in specs)
 
 
-def links(plan: Plan, delay: OneWay) -> list[Link]:
-    """RTTs of the overlay's adjacencies, both directions together; links that are down are left out."""
-    found = []
-    for source in plan.pops:
-        for destination in plan.neighbors(source):
-            rtt = delay(source, destination) + delay(destination, source)
-            if rtt < inf:
-                found.append(Link(a=source, b=destination, rtt_s=round(rtt, 9)))
-    return found
-
-
-def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) -> PopConfig:
+def pop_config(plan: Plan, run: RunDir, name: str) -> PopConfig:
     node = plan.nodes[name]
     region = node.region or REGIONS[0]
     regions = {number: list(group) for number, group in addresses.REGION_ANYCAST.items()}
@@ -121,7 +109,6 @@ def pop_config(plan: Plan, run: RunDir, name: str, overlay_links: list[Link]) ->
             for pop in (plan.nodes[other] for other in plan.pops)
         ],
         neighbors=list(plan.neighbors(name)),
-        links=overlay_links,
         nodes=[
             NamedAddress(name=one.name, address=one.address, country=one.country or None)
             for one in plan.nodes.values()
@@ -267,14 +254,13 @@ def agent_config(plan: Plan, run: RunDir, name: str) -> AgentConfig:
 def write(plan: Plan, run: RunDir) -> None:
     """Every node's directory with agent.json, config.json where it is a PoP; and the security policy of all."""
     policy.write(run.policy, policy.of_plan(plan))
-    overlay_links = links(plan, declared(plan))
     for name, node in plan.nodes.items():
         directory = run.node(name)
         directory.mkdir(parents=True, exist_ok=True)
         config = agent_config(plan, run, name)
         _private(directory / "agent.json", msgspec.json.encode(config))
         if node.kind == "pop":
-            settings = pop_config(plan, run, name, overlay_links)
+            settings = pop_config(plan, run, name)
             _private(directory / "config.json", msgspec.json.encode(settings))
 
 

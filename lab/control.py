@@ -60,9 +60,7 @@ class Control:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._events = os.open(run.events, flags, 0o644)
         self.nodes = handles(self.plan.nodes, run, self.changes, self._node_is_ready)
-        self.follower = LinkFollower(
-            self.plan, run, self._ready_pops, self._node_action, self.record
-        )
+        self.follower = LinkFollower(self.plan, run, self._node_action, self.record)
         # What an engine thinks of a container that has just started.
         self._told_health = False
         self.gateway: GatewayProcess | None = None
@@ -179,11 +177,6 @@ class Control:
 
     def _node_is_ready(self, name: str) -> None:
         self.nodes[name].ended = None
-        if self.nodes[name].node.kind == "pop":
-            self.follower.push(name)
-
-    def _ready_pops(self) -> list[str]:
-        return [one.name for one in self.nodes.values() if one.node.kind == "pop" and one.ready]
 
     # What people ask
 

@@ -85,12 +85,10 @@ class Supervisor:
             return
         self._detached = bool(orders.get("detach"))
         self.plan = Plan.from_json(self.run.world.read_bytes())
-        self.follower = LinkFollower(
-            self.plan, self.run, self._ready_pops, self._node_action, self.record
-        )
+        self.follower = LinkFollower(self.plan, self.run, self._node_action, self.record)
         wanted = Wanted(**orders.get("gateway", {}))
         self.gateway = GatewayProcess(self.run, wanted, self.changes.notify, self.record)
-        self.nodes = handles(self.plan.nodes, self.run, self.changes, self._node_is_ready)
+        self.nodes = handles(self.plan.nodes, self.run, self.changes, lambda name: None)
         server = await supervisor_control.serve(
             self.run.lab_socket, {"status": self._status, "node": self._node, "down": self._down}
         )
@@ -213,13 +211,6 @@ class Supervisor:
         with contextlib.suppress(OSError):
             return self.run.wan_log.read_text(errors="replace").splitlines()[-12:]
         return []
-
-    def _node_is_ready(self, name: str) -> None:
-        if self.nodes[name].node.kind == "pop" and self.phase == "ready":
-            self.follower.push(name)
-
-    def _ready_pops(self) -> list[str]:
-        return [one.name for one in self.nodes.values() if one.node.kind == "pop" and one.ready]
 
     async def _node_action(self, node: str, action: str) -> None:
         """The timeline's wish for a node."""

@@ -1,8 +1,8 @@
-"""Keeps PoPs told of the declared links, and the wan process told of what people changed.
+"""Keeps the wan process told of what people changed.
 
-The wan process is the truth about links while it lives. The supervisor listens to its events: a changed link between
-PoPs goes to every PoP at once (PUT /links), and all changes are remembered, because a wan process that died
-and was started again knows only the world file.
+The wan process is the truth about links while it lives. The supervisor listens to its events and remembers all
+changes, because a wan process that died and was started again knows only the world file. PoPs are told nothing: what
+links are like they measure.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 
-from lab import adminhttp, configs, jsonlines
+from lab import jsonlines
 from lab.jsonlines import Message, RefusedError, UnreachableError
 from lab.rundir import RunDir
-from pops.config import Link
 from topology.plan import LinkSpec, Plan
 
 Pair = tuple[str, str]
@@ -30,36 +28,18 @@ class LinkFollower:
         self,
         plan: Plan,
         run: RunDir,
-        ready_pops: Callable[[], list[str]],
         on_node_action: Callable[[str, str], Awaitable[None]],
         record: Callable[..., None],
     ) -> None:
         self._plan = plan
         self._run = run
-        self._ready_pops = ready_pops
         self._on_node_action = on_node_action
         self._record = record
         self._changed: dict[Pair, LinkSpec] = {}
         self._vanished: set[str] = set()
         self._pins: dict[str, str | None] = {}
         self._partition: list[list[str]] | None = None
-        self._pushing: asyncio.Task[None] | None = None
-        self._push_again = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._subscribed: asyncio.Task[None] | None = None
-
-    def links(self) -> list[Link]:
-        return configs.links(self._plan, self._delay)
-
-    def _delay(self, source: str, destination: str) -> float:
-        return configs.one_way(
-            self._current(source, ""),
-            self._current(source, destination),
-            self._current("", destination),
-        )
-
-    def _current(self, source: str, destination: str) -> LinkSpec | None:
-        return self._changed.get((source, destination)) or self._declared(source, destination)
 
     def _declared(self, source: str, destination: str) -> LinkSpec | None:
         """With the empty name at one end: the access line of the other."""
@@ -129,7 +109,6 @@ class LinkFollower:
                 await self._on_node_action(event["node"], event["action"])
 
     def _links_changed(self, changes: list[Message]) -> None:
-        pops = {*self._plan.pops, ""}
         for entry in changes:
             pair = (entry["from"], entry["to"])
             spec = msgspec.convert(entry["current"], LinkSpec)
@@ -137,47 +116,6 @@ class LinkFollower:
                 self._changed.pop(pair, None)
             else:
                 self._changed[pair] = spec
-        # Links of visitors and sites are no business of the PoPs.
-        if any({entry["from"], entry["to"]} <= pops for entry in changes):
-            self.push()
-
-    def push(self, pop: str | None = None) -> None:
-        """Tell every ready PoP (or one, which has just started) the links of now."""
-        if pop is not None:
-            # config.json is as the world file has it; a PoP that starts later must learn what changed since.
-            if self._changed:
-                task = asyncio.create_task(self._put(pop, self._body()), name=f"links to {pop}")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            return
-        if self._pushing is not None and not self._pushing.done():
-            self._push_again = True
-            return
-        self._pushing = asyncio.create_task(self._push_all(), name="links to all PoPs")
-
-    async def _push_all(self) -> None:
-        while True:
-            self._push_again = False
-            body = self._body()
-            await asyncio.gather(*(self._put(pop, body) for pop in self._ready_pops()))
-            if not self._push_again:
-                return
-
-    def _body(self) -> bytes:
-        return msgspec.json.encode(self.links())
-
-    async def _put(self, pop: str, body: bytes) -> None:
-        path = self._run.node(pop) / "admin.sock"
-        problem: Any
-        try:
-            answer = await adminhttp.request_async(path, "PUT", "/links", body)
-        except UnreachableError as error:
-            problem = str(error)
-        else:
-            if answer.status < 300:
-                return
-            problem = f"{answer.status} {answer.body[:200].decode(errors='replace')}"
-        self._record("links_not_told", pop=pop, error=problem)
 
 
 def _named(source: str, destination: str) -> Message:

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from routing.errors import RoutingError
+from routing.estimators import estimator
 from wire.errors import UNREADABLE
 
 
@@ -73,14 +75,6 @@ class Pop(_Part, frozen=True):
     port: int | None = None  # of its overlay; null: the same as ours
 
 
-class Link(_Part, frozen=True):
-    """A declared adjacency. `rtt_s` sums both directions; a link that is down is left out."""
-
-    a: str = msgspec.field(name="from")
-    b: str = msgspec.field(name="to")
-    rtt_s: float
-
-
 class Node(_Part, frozen=True):
     name: str
     address: str
@@ -108,11 +102,56 @@ class Tunnel(_Part, frozen=True):
         return base64.b64decode(self.secret)
 
 
+class Probe(_Part, frozen=True):
+    """How links to neighbours are measured: see core/probing. `estimator` as in routing/estimators."""
+
+    every: float = 1.0
+    estimator: str | dict[str, float | list[float]] = msgspec.field(
+        default_factory=lambda: {"ewma": 0.3}
+    )
+    budget_per_s: float = 40.0  # probes of this PoP, all neighbours together
+    burst: int = 4
+    burst_gap: float = 0.02
+    overdue: float = 0.1
+    quick: float = 0.1
+    dead_after: float = 1.0
+    dead_unmeasured: float = 5.0
+
+
+class Flooding(_Part, frozen=True):
+    """How link state spreads: see routing/lsdb."""
+
+    min_interval: float = 1.0
+    refresh: float = 30.0
+    max_age: float = 100.0
+    hold: float = 0.02  # news waits so long for company
+    compare: float = (
+        10.0  # between two comparisons of databases, with one neighbour after the other
+    )
+    recompute: float = 0.1  # from news to routes
+
+
+class Damping(_Part, frozen=True):
+    """When a better route is refused: see routing/damping."""
+
+    min_gain_pct: float = 5.0
+    min_gain: float = 0.0
+    hold: float = 10.0
+    max_moved_pct: float = 100.0
+    interval: float = 1.0
+
+
 class Routing(_Part, frozen=True):
+    """`plugin`: a Python file with `decide`, instead of `algorithm`. `beside`: algorithms that are computed as well,
+    for visitors' requests that ask for one by name."""
+
     algorithm: str = "lowest-rtt"
     params: dict[str, Any] = {}
+    plugin: str | None = None
     hop_limit: int = 8
-    # Computed on the same knowledge, for requests that ask for one of them (`popnet-algorithm`).
+    probe: Probe = Probe()
+    flooding: Flooding = Flooding()
+    damping: Damping = Damping()
     beside: list[str] = []
 
 
@@ -122,8 +161,12 @@ class Limits(_Part, frozen=True):
     streams_per_visitor: int = 128  # concurrent, one connection
     visitor_connections: int = 10_000
     connections_per_visitor: int = 512  # of one address
-    request_body_rate: int = 64  # bytes per second that a body must come with, else 408; see Timeouts
-    flood_burst: int = 1000  # HTTP/2 frames that cost only us, at once; above, the connection is cut
+    request_body_rate: int = (
+        64  # bytes per second that a body must come with, else 408; see Timeouts
+    )
+    flood_burst: int = (
+        1000  # HTTP/2 frames that cost only us, at once; above, the connection is cut
+    )
     dns_answers_per_s: int = 100  # over UDP, to one address (IPv6: one /64); 0: any number
     dns_burst: int = 400
     tunnel_connections: int = 1_000
@@ -137,7 +180,9 @@ class Timeouts(_Part, frozen=True):
     connect: float = 5.0  # TCP to a neighbour
     handshake: float = 10.0  # TLS, either side
     request_head: float = 15.0  # a visitor's slow header
-    request_body: float = 30.0  # from then on Limits.request_body_rate holds, until the answer begins
+    request_body: float = (
+        30.0  # from then on Limits.request_body_rate holds, until the answer begins
+    )
     response_head: float = 100.0  # from the whole path, else 504
     doubt: float = 1.0  # without an answer, until the next hop is asked whether it is there
     idle: float = 300.0  # a stream without a byte in either direction
@@ -146,8 +191,6 @@ class Timeouts(_Part, frozen=True):
     refuse_linger: float = 0.2  # a refused connector reads the error before TCP closes
     tunnel_ping: float = 5.0
     tunnel_ping_deadline: float = 10.0
-    overlay_ping: float = 1.0
-    overlay_ping_deadline: float = 5.0
     reconnect_first: float = 0.1
     reconnect_most: float = 5.0
     first_try: float = 2.0  # how long readiness waits for the neighbours
@@ -174,7 +217,6 @@ class PopConfig(_Part, frozen=True):
     regions: dict[int, list[str]] = msgspec.field(default_factory=_region_addresses)
     pops: list[Pop] = []
     neighbors: list[str] = []
-    links: list[Link] = []
     nodes: list[Node] = []
     hosts: dict[str, Host] = {}
     tunnels: list[Tunnel] = []
@@ -205,16 +247,6 @@ def parse(text: bytes, file: str = "(text)") -> PopConfig:
         raise _explain(file, raw, str(error)) from error
     _check(file, config)
     return config
-
-
-def parse_links(text: bytes) -> list[Link]:
-    """The body of PUT /links. Raises ConfigError."""
-    try:
-        return msgspec.json.decode(text, type=list[Link])
-    except msgspec.ValidationError as error:
-        raise _explain("links", msgspec.json.decode(text), str(error)) from error
-    except UNREADABLE as error:
-        raise ConfigError("links", "(body)", str(error), "JSON list of links") from error
 
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
@@ -271,5 +303,16 @@ def _check(file: str, config: PopConfig) -> None:
         except (binascii.Error, ValueError):
             # The value itself is a secret and stays out of the message.
             raise ConfigError(file, f"tunnels[{index}].secret", "no base64", "base64") from None
+    probe = config.routing.probe
+    try:
+        estimator(probe.estimator)
+    except RoutingError as error:
+        raise ConfigError(
+            file, "routing.probe.estimator", repr(probe.estimator), str(error)
+        ) from None
+    for key in ("every", "budget_per_s", "burst"):
+        if not getattr(probe, key) > 0:
+            found = repr(getattr(probe, key))
+            raise ConfigError(file, f"routing.probe.{key}", found, "a number above 0")
     if config.visitors.https is not None and config.visitors.certificate is None:
         raise ConfigError(file, "visitors.certificate", "nothing", "a PEM file, for https is on")

@@ -1,8 +1,8 @@
 """One PoP: where what decides and what does I/O meet.
 
-core/directory   who is there and holds which tunnel  <  drivers/overlay, drivers/tunnels
-routing/table    the ranked paths that follow from it <  refreshed after every change
-drivers/proxy    sends each request along the best    <  drivers/visitors, drivers/overlay
+drivers/linkstate   measures links, tells and hears of them   <  drivers/overlay, drivers/tunnels
+routing/lsdb        what is known of the overlay              >  drivers/routes, the tables that follow from it
+drivers/proxy       sends each request along the best         <  drivers/visitors, drivers/overlay
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterable
 
-from pops.config import Link, PopConfig
-from pops.core.directory import Directory
+from pops.config import PopConfig
 from pops.core.ingress import Ingress
+from pops.core.probing import Prober, ProbeSettings
 from pops.core.registry import Connection, Registry
 from pops.core.zone import zones
 from pops.drivers.admin import Admin
 from pops.drivers.dns import TcpDoor, UdpDoor
+from pops.drivers.linkstate import LinkState
 from pops.drivers.overlay import OverlayMesh
 from pops.drivers.proxy import Proxy
+from pops.drivers.routes import Routes
 from pops.drivers.security import Security
 from pops.drivers.stats import DnsStats
 from pops.drivers.tunnels import TunnelLink, Tunnels
 from pops.drivers.visitors import VisitorDoors
-from routing.api import MeasuredLink, Path
-from routing.catalogue import algorithm
+from routing.api import Outcome, Path
+from routing.estimators import estimator
+from routing.lsdb import Lsdb, Timing
 from routing.table import RouteTable
 from runtime.clock import Clock, monotonic
 from runtime.events import EventLog
@@ -35,18 +37,27 @@ from runtime.http2 import Http2Connection
 from runtime.notify import Notifier
 from runtime.tls import server_context
 from wire.dns import Zones
-from wire.overlay import LONGEST_PATH
 
 UNKNOWN_COUNTRY = "XX"
 
 
-def _both_ways(links: Iterable[Link]) -> dict[tuple[str, str], float]:
-    """RTT by directed pair. An RTT is there and back, so one entry serves both directions."""
-    found: dict[tuple[str, str], float] = {}
-    for link in links:
-        found[link.a, link.b] = link.rtt_s
-        found.setdefault((link.b, link.a), link.rtt_s)
-    return found
+def make_prober(config: PopConfig) -> Prober:
+    """What measures the links of this PoP, as configured."""
+    probe = config.routing.probe
+    return Prober(
+        ProbeSettings(
+            every_s=probe.every,
+            budget_per_s=probe.budget_per_s,
+            burst=probe.burst,
+            burst_gap_s=probe.burst_gap,
+            overdue_s=probe.overdue,
+            quick_s=probe.quick,
+            dead_after_s=probe.dead_after,
+            dead_unmeasured_s=probe.dead_unmeasured,
+        ),
+        estimator(probe.estimator),
+        random.Random(f"{config.seed}/{config.name}/probes"),
+    )
 
 
 class PopProcess:
@@ -58,28 +69,28 @@ class PopProcess:
         wall: Clock = time.time,
         notifier: Notifier | None = None,
         events: EventLog | None = None,
+        prober: Prober | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
         self.events = events or EventLog(config.events, config.name)
         self.ready = False
         self.draining = False
-        self.started_at = self.routes_changed_at = clock()
+        self.started_at = clock()
         self._notifier = notifier or Notifier(None)
         self._rng = random.Random(f"{config.seed}/{config.name}")
         limits, timeouts = config.limits, config.timeouts
 
-        self.directory = Directory(config.name)
-        self.registry = Registry(config.tunnels, most=limits.tunnel_connections)
-        relays = min(config.routing.hop_limit - 1, LONGEST_PATH - 2)
-        self._table = RouteTable(
+        flooding = config.routing.flooding
+        self.lsdb = Lsdb(
             config.name,
-            algorithm(config.routing.algorithm),
-            config.routing.params,
-            max_relays=relays,
-            rng=random.Random(f"{config.seed}/{config.name}/routing"),
+            rng=random.Random(f"{config.seed}/{config.name}/lsdb"),
+            timing=Timing(flooding.min_interval, flooding.refresh, flooding.max_age),
+            members=(pop.name for pop in config.pops),
         )
-        self._declared = _both_ways(config.links)
+        self.registry = Registry(config.tunnels, most=limits.tunnel_connections)
+        self.ways = Routes(config, self.lsdb, events=self.events, clock=clock)
+        self.wants_outcomes = self.ways.wants_outcomes
         tunnel_ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
         ingress = Ingress(
             config.name,
@@ -87,6 +98,7 @@ class PopProcess:
             self._rng,
             body_limit=limits.body_bytes,
             header_limit=limits.header_bytes,
+            beside=config.routing.beside,
         )
         self.security = Security(ingress, clock=clock, events=self.events, wall=wall)
         if config.policy is not None:
@@ -108,7 +120,19 @@ class PopProcess:
             timeouts=timeouts,
             engine=config.engine,
             new_id=lambda: self._rng.randbytes(16),
-            on_change=self._changed,
+            on_change=lambda: self.link_state.touch(),
+            events=self.events,
+            clock=clock,
+        )
+        self.link_state = LinkState(
+            config.name,
+            config.routing,
+            self.lsdb,
+            prober or make_prober(config),
+            exits=self.registry.exits,
+            load=lambda: float(len(self.proxy.exchanges)),
+            on_change=self.ways.changed,
+            on_moved=self.tunnels.moved_away,
             events=self.events,
             clock=clock,
         )
@@ -117,16 +141,15 @@ class PopProcess:
             config.name,
             config.overlay,
             [pops[name] for name in config.neighbors],
-            self.directory,
             timeouts=timeouts,
             engine=config.engine,
             rng=self._rng,
-            on_change=self._changed,
-            on_news=self._learnt,
+            watch=self.link_state,
             on_request=self.proxy.on_neighbor,
             events=self.events,
             clock=clock,
         )
+        self.link_state.overlay = self.overlay
         self.visitors = VisitorDoors(
             config.visitors,
             limits=limits,
@@ -139,31 +162,30 @@ class PopProcess:
         self._servers: list[asyncio.Server] = []
         self._tunnel_servers: list[asyncio.Server] = []
         self._datagrams: list[asyncio.BaseTransport] = []
-        self._refresh_due = False
-        self._stale = False
 
     # What the data path asks (drivers.proxy.World)
 
-    def routes(self, tunnel: str) -> tuple[Path, ...]:
-        return self.table.routes(tunnel)
+    def routes(self, tunnel: str, algorithm: str = "") -> tuple[Path, ...]:
+        return self.ways.to(tunnel, algorithm)
+
+    def outcome(self, outcome: Outcome, algorithm: str) -> None:
+        self.ways.outcome(outcome, algorithm)
+
+    def broken(self, path: tuple[str, ...]) -> tuple[str, str] | None:
+        return self.ways.broken(path)
 
     @property
     def table(self) -> RouteTable:
-        """The routes by all that is known. Worked out when somebody asks: in a large edge news comes by the
-        hundred, and most of it between two requests."""
-        if self._stale:
-            self._stale = False
-            self._table.set_links(MeasuredLink(a, b, rtt_s) for a, b, rtt_s in self.live_links())
-            self._table.set_exits(self.directory.exits())
-            self._table.recompute(self.clock())
-        return self._table
+        return self.ways.table
 
     def neighbor(self, name: str) -> Http2Connection | None:
         neighbor = self.overlay.neighbors.get(name)
         return neighbor.data if neighbor is not None and neighbor.up else None
 
-    def tunnel(self, tunnel: str, preferred: str) -> tuple[Connection, Http2Connection] | None:
-        while (connection := self.registry.choose(tunnel, preferred)) is not None:
+    def tunnel(
+        self, tunnel: str, preferred: str, used: tuple[Connection, ...] = ()
+    ) -> tuple[Connection, Http2Connection] | None:
+        while (connection := self.registry.choose(tunnel, preferred, used)) is not None:
             assert isinstance(connection.carrier, TunnelLink)
             http2 = connection.carrier.http2
             if not http2.closed:
@@ -171,39 +193,6 @@ class PopProcess:
             # Its streams hear of the loss first, and look for another way before it is off the list.
             self.registry.remove(connection)
         return None
-
-    # Knowledge
-
-    def set_links(self, links: Iterable[Link]) -> None:
-        """The declared links have changed."""
-        self._declared = _both_ways(links)
-        self.events.emit("links_changed", links=len(self._declared) // 2)
-        self._refresh_routes()
-
-    def _changed(self) -> None:
-        """Something here that others must know. Once per turn of the loop, however much it was."""
-        if not self._refresh_due:
-            self._refresh_due = True
-            asyncio.get_running_loop().call_soon(self._advertise)
-
-    def _advertise(self) -> None:
-        self._refresh_due = False
-        advert = self.directory.set_local(self.overlay.up(), self.registry.exits())
-        if advert is not None:
-            self.overlay.flood([advert])
-            self._refresh_routes()
-
-    def live_links(self) -> list[tuple[str, str, float]]:
-        return self.directory.live_links(self._declared)
-
-    def _learnt(self, moved: list[tuple[str, str]]) -> None:
-        for name, pop in moved:
-            self.tunnels.moved_away(name, pop)
-        self._refresh_routes()
-
-    def _refresh_routes(self) -> None:
-        self.routes_changed_at = self.clock()
-        self._stale = True
 
     # Life
 
@@ -218,7 +207,8 @@ class PopProcess:
         await self.close()
 
     async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Open every door, dial every neighbour, and say READY when the first tries are over."""
+        """Open every door, dial every neighbour, and say READY when all that can be reached of them are measured, have
+        told what they know and have heard of us; or when that took too long."""
         if self.admin is not None:
             await self.admin.start()
         await self._listen()
@@ -227,11 +217,15 @@ class PopProcess:
             for neighbor in self.overlay.neighbors.values()
             for purpose in neighbor.first_try
         ]
+        patience = self.config.timeouts.first_try
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.config.timeouts.first_try):
-                for neighbor in self.overlay.neighbors.values():
-                    for tried in neighbor.first_try.values():
-                        await tried.wait()
+            async with asyncio.timeout(patience):
+                await self.link_state.measured()
+        self.link_state.begin()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.link_state.agreed()
+        self.ways.begin()
         self.ready = True
         self.events.emit("ready", overlay_up=len(self.overlay.up()))
         self._notifier.ready()
@@ -310,12 +304,17 @@ class PopProcess:
         for transport in self._datagrams:
             transport.close()
         self.visitors.close()
+        self.link_state.stop()
+        self.ways.stop()
         self.overlay.abort()
         self.tunnels.abort()
         self.proxy.close()
 
     async def close(self) -> None:
         self.tunnels.close()
+        self.link_state.withdraw()
+        self.link_state.stop()
+        self.ways.stop()
         self.overlay.close()
         self.visitors.close()
         self.proxy.close()

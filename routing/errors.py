@@ -27,3 +27,11 @@ class AlgorithmError(RoutingError):
         super().__init__(f"algorithm {algorithm!r}: {problem}")
         self.algorithm = algorithm
         self.problem = problem
+
+
+class UnknownEstimatorError(RoutingError):
+    """An estimator that does not exist, or a parameter it cannot have."""
+
+
+class LsaError(RoutingError):
+    """Bytes that are no message of link state."""

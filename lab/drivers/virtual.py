@@ -6,7 +6,7 @@
         world.run_for(60.0)
 
 What the local driver does by processes, sockets and namespaces is done here by programs, contexts and calls:
-announcing a PoP when it is ready, killing it, telling PoPs of changed links. Times are seconds since the start.
+announcing a PoP when it is ready, killing it. Times are seconds since the start.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ Tls = Literal["real", "flights"]
 # The time of day at which a virtual world begins, whenever it is run: 2027-01-15, seconds since 1970.
 _EPOCH_S = 1_800_000_000.0
 _READY_WITHIN_S = 120.0
-# As the supervisor: PoPs hear of changed links a moment after the change.
-_LINKS_TOLD_S = 0.02
 _LOOK_EVERY_S = 0.05
 
 
@@ -147,9 +145,7 @@ class VirtualWorld:
         self.dir = RunDir(Path(self._directory.name))
         self._keep_alive = keep_alive
         self._visitors: dict[str, tuple[Program, Visitor]] = {}
-        self._overlay_links = configs.links(plan, configs.declared(plan))
         self._settling = self._stepping = math.inf
-        self._links_due = False
         self._landings: dict[tuple[str, str], str | None] = {}
         self.closed = False
         self.loop.set_exception_handler(self._failed)
@@ -202,7 +198,7 @@ class VirtualWorld:
                     return False
                 served.add(configs.tunnel_identity(self.plan, tunnel).id)
         return all(
-            node.pop is None or served <= node.pop.directory.exits().keys()
+            node.pop is None or all(node.pop.routes(tunnel) for tunnel in served)
             for node in self.nodes.values()
         )
 
@@ -274,7 +270,7 @@ class VirtualWorld:
 
     def _start_pop(self, node: Node) -> None:
         program = self.network.program(node.name, "pop")
-        config = configs.pop_config(self.plan, self.dir, node.name, self._overlay_links)
+        config = configs.pop_config(self.plan, self.dir, node.name)
         node.programs, node.waiting = [program], {"pop"}
 
         def ready() -> None:
@@ -410,8 +406,6 @@ class VirtualWorld:
                         destination=wish.destination,
                         set=wish.fields,
                     )
-                if changed:
-                    self._links_changed()
             case Vanishing(name, on):
                 if self.fabric.doors[name].vanished != on:
                     self.fabric.vanish(name, on, now)
@@ -439,22 +433,6 @@ class VirtualWorld:
                     getattr(program, action)()
             case _:
                 raise VirtualWorldError(f"no action {action!r} for {name}")
-
-    def _links_changed(self) -> None:
-        if not self._links_due:
-            self._links_due = True
-            self.loop.at(self.loop.now + _LINKS_TOLD_S, self._tell_links, None)
-
-    def _tell_links(self, _: object) -> None:
-        self._links_due = False
-
-        def delay(source: str, destination: str) -> float:
-            return self.fabric.rtt(source, destination) / 2
-
-        self._overlay_links = configs.links(self.plan, delay)
-        for node in self.nodes.values():
-            if node.pop is not None and node.programs:
-                node.programs[0].call(node.pop.set_links, self._overlay_links)
 
     def _moved(self) -> None:
         """Compare catchments with what they were."""

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from pops.config import Tunnel
-from wire.advert import AdvertisedExit
+from routing.lsa import LsaExit
 from wire.tunnel_rpc import CAUSE_DUPLICATE, CAUSE_UNAUTHORIZED, Refusal, Registration
 
 # Exits whose last leg is within this of the preferred one are as good; among them the one with the
 # fewest streams is taken.
 _AS_GOOD_FACTOR, _AS_GOOD_S = 1.25, 0.002
-# An advertisement repeats when the last leg changed by this much, not with every ping.
+# What other PoPs are told repeats when the last leg changed by this much, not with every ping.
 _RTT_CHANGE_FACTOR, _RTT_CHANGE_S = 0.1, 0.001
+# So many requests in a row that a connection spoilt, and it is left alone for a while.
+_ERRORS_IN_A_ROW, _LEFT_ALONE_S = 5, 10.0
 _SMOOTHING = 0.3
+
+
+def coarse(streams: int) -> int:
+    """The load as others are told it: 0, or the power of two at or below it."""
+    return 1 << (streams.bit_length() - 1) if streams > 0 else 0
 
 
 class Carrier(Protocol):
@@ -30,6 +37,12 @@ class Carrier(Protocol):
 
     @property
     def streams(self) -> int: ...
+
+    def silent(self) -> None:
+        """A request found that the other end answers no more."""
+
+    def spoilt(self) -> None:
+        """A request failed, and the connection or what is behind it was to blame."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +60,17 @@ class Connection:
     since: float = 0.0
     rtt_s: float = 0.0  # smoothed
     advertised_rtt_s: float = 0.0
+    advertised_load: int = 0
     samples: int = 0
     draining: bool = False
+    silent: bool = False  # a PING is late; until the next sign of life
+    errors: int = 0  # in a row
+    failed_at: float | None = None  # when there were too many; None once it is tried again
+
+    @property
+    def avoided(self) -> bool:
+        """Gets a new request only where there is nothing else."""
+        return self.draining or self.silent or self.failed_at is not None
 
 
 class Registry:
@@ -113,46 +135,85 @@ class Registry:
             del held[connection.name]
             self.count -= 1
 
-    def measured(self, connection: Connection, rtt_s: float) -> bool:
-        """Take one ping's RTT; True when the others should hear of it."""
+    def measured(self, connection: Connection, rtt_s: float, now: float) -> bool:
+        """Take one ping's RTT; True when the others should hear of something."""
         if connection.samples == 0:
             connection.rtt_s = rtt_s
         else:
             connection.rtt_s += _SMOOTHING * (rtt_s - connection.rtt_s)
         connection.samples += 1
+        back = connection.silent
+        connection.silent = False
+        if connection.failed_at is not None and now - connection.failed_at >= _LEFT_ALONE_S:
+            # One more error, and it is left alone again.
+            connection.failed_at, connection.errors, back = None, _ERRORS_IN_A_ROW - 1, True
         change = abs(connection.rtt_s - connection.advertised_rtt_s)
         told = connection.advertised_rtt_s
-        if change <= max(_RTT_CHANGE_S, _RTT_CHANGE_FACTOR * told):
+        if change > max(_RTT_CHANGE_S, _RTT_CHANGE_FACTOR * told):
+            connection.advertised_rtt_s = connection.rtt_s
+            back = True
+        return self._loaded(connection) or back
+
+    def _loaded(self, connection: Connection) -> bool:
+        """Whether the load is another power of two than the one that was told, and more than at its edge."""
+        streams, told = connection.carrier.streams, connection.advertised_load
+        if told // 2 < streams < 2 * max(told, 1):
             return False
-        connection.advertised_rtt_s = connection.rtt_s
+        connection.advertised_load = coarse(streams)
+        return connection.advertised_load != told
+
+    def silenced(self, connection: Connection) -> bool:
+        """It answers no more. True when the others should hear of it."""
+        before, connection.silent = connection.avoided, True
+        return not before
+
+    def spoilt(self, connection: Connection, now: float) -> bool:
+        """One more error of it. True when it is left alone from now on."""
+        connection.errors += 1
+        if connection.errors < _ERRORS_IN_A_ROW or connection.failed_at is not None:
+            return False
+        connection.failed_at = now
         return True
 
-    def choose(self, tunnel: str, preferred: str) -> Connection | None:
+    def choose(
+        self, tunnel: str, preferred: str, used: Collection[Connection] = ()
+    ) -> Connection | None:
         """The connection for a new request: of those about as near as `preferred`, the one with
-        the fewest streams. Draining ones only when there is nothing else."""
+        the fewest streams. Draining and failing ones only when there is nothing else, `used` ones never."""
         held = self._by_tunnel.get(tunnel)
         if not held:
             return None
+        if used:
+            held = {name: one for name, one in held.items() if one not in used}
+            if not held:
+                return None
         best = held.get(preferred)
-        if best is None or best.draining:
+        if best is None or best.avoided:
             best = min(
-                held.values(), key=lambda c: (c.draining, c.rtt_s, c.carrier.streams, c.name)
+                held.values(),
+                key=lambda c: (c.silent, c.avoided, c.rtt_s, c.carrier.streams, c.name),
             )
-        if best.draining or len(held) == 1:
+        if best.avoided or len(held) == 1:
             return best
         reach = best.rtt_s * _AS_GOOD_FACTOR + _AS_GOOD_S
         fewest = best.carrier.streams
         for other in held.values():
-            if other.rtt_s <= reach and not other.draining:
+            if other.rtt_s <= reach and not other.avoided:
                 streams = other.carrier.streams
                 if streams < fewest:
                     best, fewest = other, streams
         return best
 
-    def exits(self) -> tuple[AdvertisedExit, ...]:
-        """What the other PoPs are told. The load is left out: it would change with each request."""
+    def exits(self) -> tuple[LsaExit, ...]:
+        """What the other PoPs are told. Loads ride along; they alone are never a reason to tell."""
         return tuple(
-            AdvertisedExit(c.tunnel, c.name, round(c.advertised_rtt_s * 1e6), draining=c.draining)
+            LsaExit(
+                c.tunnel,
+                c.name,
+                round(c.advertised_rtt_s * 1e6),
+                float(c.carrier.streams),
+                c.draining,
+            )
             for c in sorted(self, key=lambda c: (c.tunnel, c.name))
         )
 

@@ -1,6 +1,6 @@
 """What an operator asks a PoP, as JSON over its admin socket.
 
-GET /ready /status /tunnels /routes /requests?since=NUMBER /metrics      PUT /links      POST /drain
+GET /ready /status /tunnels /routes /requests?since=NUMBER /metrics      POST /drain
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pops.config import ConfigError, parse_links
 from pops.core.rules import PolicyError
 from pops.drivers.metrics import collect
 from routing.api import Path
@@ -27,6 +26,11 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1e3, 3)
 
 
+def _measured_s(pop: PopProcess, neighbor: str) -> float | None:
+    found = pop.link_state.probes.prober.measurement(neighbor)
+    return None if found is None else found.rtt_s
+
+
 class Admin:
     def __init__(self, pop: PopProcess, path: str) -> None:
         self._pop = pop
@@ -38,7 +42,6 @@ class Admin:
                 ("GET", "/tunnels"): self.tunnels,
                 ("GET", "/routes"): self.routes,
                 ("GET", "/requests"): self.requests,
-                ("PUT", "/links"): self.put_links,
                 ("POST", "/drain"): self.drain,
                 ("GET", "/policy"): self.policy,
                 ("PUT", "/policy"): self.put_policy,
@@ -81,12 +84,12 @@ class Admin:
                 "overlay": {
                     name: {
                         "up": neighbor.up,
-                        "rtt_ms": _ms(neighbor.rtt_s),
+                        "rtt_ms": _ms(_measured_s(pop, name)),
                         "error": neighbor.error,
                     }
                     for name, neighbor in pop.overlay.neighbors.items()
                 },
-                "reachable": pop.directory.reachable(),
+                "reachable": pop.lsdb.reachable(),
                 "tunnels": self._tunnels(),
             }
         )
@@ -124,7 +127,7 @@ class Admin:
                 "algorithm": table.algorithm,
                 "seq": table.seq,
                 "error": table.error,
-                "computed_s_ago": round(now - pop.routes_changed_at, 3),
+                "computed_s_ago": round(now - pop.ways.changed_at, 3),
                 "tunnels": {
                     names.get(tunnel, tunnel): [_path(path) for path in paths]
                     for tunnel, paths in table.routes.items()
@@ -139,10 +142,11 @@ class Admin:
                         }
                         for leave in exits
                     ]
-                    for tunnel, exits in pop.directory.exits().items()
+                    for tunnel, exits in pop.lsdb.exits().items()
                 },
                 "links": [
-                    {"from": a, "to": b, "rtt_ms": _ms(rtt_s)} for a, b, rtt_s in pop.live_links()
+                    {"from": one.source, "to": one.destination, "rtt_ms": _ms(one.rtt_s)}
+                    for one in pop.lsdb.links(now)
                 ],
             }
         )
@@ -153,14 +157,6 @@ class Admin:
         since = request.query.removeprefix("since=")
         number = int(since) if since.isascii() and since.isdigit() else 0
         return _json(pop.proxy.recent.since(number, pop.clock()))
-
-    def put_links(self, request: AdminRequest) -> Answer:
-        try:
-            links = parse_links(request.body)
-        except ConfigError as error:
-            return 400, TEXT, f"{error}\n".encode()
-        self._pop.set_links(links)
-        return _json({"links": len(links)})
 
     def policy(self, request: AdminRequest) -> Answer:
         return _json(self._pop.security.snapshot())

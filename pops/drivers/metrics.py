@@ -58,7 +58,14 @@ def _requests(pop: PopProcess) -> Iterator[Family]:
         [({"reason": reason}, count) for reason, count in sorted(stats.refusals.items())],
     )
     yield Counter(
-        "popnet_pop_retries", "Requests sent again by another way.", [({}, stats.retries)]
+        "popnet_pop_retries",
+        "Requests sent again, by what had failed.",
+        [({"reason": reason}, count) for reason, count in sorted(stats.retries.items())],
+    )
+    yield Counter(
+        "popnet_pop_retries_refused",
+        "Requests that could have been sent again, had there been budget for it.",
+        [({}, stats.retries_refused)],
     )
     yield Gauge("popnet_pop_exchanges", "Requests under way.", [({}, len(pop.proxy.exchanges))])
 
@@ -119,17 +126,77 @@ def _overlay(pop: PopProcess) -> Iterator[Family]:
         "1 while both connections to the neighbour are up.",
         [({"neighbor": name}, float(one.up)) for name, one in neighbors.items()],
     )
-    yield Gauge(
-        "popnet_pop_overlay_rtt_seconds",
-        "RTT of the last PING to the neighbour.",
-        [
-            ({"neighbor": name}, one.rtt_s)
-            for name, one in neighbors.items()
-            if one.rtt_s is not None
-        ],
-    )
+    yield from _measured(pop)
     yield Gauge(
         "popnet_pop_reachable_pops",
         "PoPs with a live way from here, this one included.",
-        [({}, len(pop.directory.reachable()))],
+        [({}, len(pop.lsdb.reachable()))],
+    )
+
+
+def _measured(pop: PopProcess) -> Iterator[Family]:
+    prober = pop.link_state.probes.prober
+    found = {name: prober.measurement(name) for name in pop.overlay.neighbors}
+    links = [({"neighbor": name}, one) for name, one in found.items() if one is not None]
+    yield Gauge(
+        "popnet_pop_overlay_rtt_seconds",
+        "Estimated RTT to the neighbour.",
+        [(labels, one.rtt_s) for labels, one in links],
+    )
+    yield Gauge(
+        "popnet_pop_overlay_jitter_seconds",
+        "Smoothed difference between one RTT to the neighbour and the next (RFC 3550).",
+        [(labels, one.jitter_s) for labels, one in links],
+    )
+    yield Gauge(
+        "popnet_pop_overlay_loss_ratio",
+        "Share of the last probes to the neighbour that got no answer in time.",
+        [(labels, one.loss) for labels, one in links],
+    )
+    yield Counter("popnet_pop_probes", "Probes sent to neighbours.", [({}, prober.sent)])
+    yield Counter(
+        "popnet_pop_probes_lost", "Probes that got no answer in time.", [({}, prober.lost)]
+    )
+    yield Counter(
+        "popnet_pop_links_dead",
+        "Links given up because nothing was heard.",
+        [({}, pop.link_state.deaths)],
+    )
+    flooding = pop.link_state.flooding
+    kinds = {
+        "originated": flooding.originated,
+        "received": flooding.received,
+        "duplicate": flooding.duplicates,
+        "sent": flooding.sent,
+    }
+    yield Counter(
+        "popnet_pop_lsas",
+        "Link-state advertisements: own ones told, new ones heard, heard again, passed to neighbours.",
+        [({"kind": kind}, count) for kind, count in kinds.items()],
+    )
+    yield Counter(
+        "popnet_pop_lsa_messages",
+        "Messages of link state sent, by kind.",
+        [({"kind": "lsas"}, flooding.posts), ({"kind": "digest"}, flooding.digests)],
+    )
+    yield Gauge(
+        "popnet_pop_lsa_age_seconds",
+        "Age of the newest advertisement of each PoP.",
+        [({"origin": name}, age) for name, age in pop.lsdb.ages(pop.clock()).items()],
+    )
+    table = pop.table.snapshot(pop.clock())
+    yield Counter(
+        "popnet_pop_route_changes",
+        "Changes of the best path to a tunnel, by reason.",
+        [({"reason": reason}, count) for reason, count in sorted(table.changed.items())],
+    )
+    yield Counter(
+        "popnet_pop_recomputations",
+        "How often the routes were worked out.",
+        [({}, pop.ways.recomputations)],
+    )
+    yield Counter(
+        "popnet_pop_recomputation_seconds",
+        "Time that took.",
+        [({}, pop.ways.seconds)],
     )

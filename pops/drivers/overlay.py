@@ -1,10 +1,12 @@
 """The mesh: two connections dialled to each neighbour, and the door for those who dial us.
 
-    control   advertisements (POST), and PINGs that notice a dead neighbour within seconds
-    data      requests on their way; bulk on it cannot delay a PING on the other
+    control   link state (drivers/flooding), and probes (drivers/probes), which measure and notice the dead
+    data      requests on their way; bulk on it cannot delay a probe on the other
 
 HTTP/2 lets only the dialler open requests, so each PoP dials each of its neighbours. Both ends prove
-their names by certificates of the overlay's CA. A lost connection is dialled again, with backoff.
+their names by certificates of the overlay's CA. A lost connection is dialled again, with backoff. What
+happened to one of the two happened to both: a neighbour is whole or gone, and the probes' verdict on the
+control connection ends the other one too, so that needs no PINGs of its own.
 """
 
 from __future__ import annotations
@@ -14,19 +16,18 @@ import contextlib
 import random
 from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from pops.config import Overlay, Pop, Timeouts
-from pops.core.directory import Directory
-from pops.drivers.heartbeat import Heartbeat
-from pops.drivers.posts import CollectPost, SendPost
+from pops.drivers.flooding import PATHS
+from pops.drivers.posts import CollectPost
+from routing.lsa import LARGEST
 from runtime.backoff import Backoff
 from runtime.clock import Clock
 from runtime.events import EventLog
 from runtime.http2 import Http2Connection, Http2Settings
 from runtime.streams import Headers, Peer, Stream, StreamUser
 from runtime.tls import explain, overlay_context
-from wire.advert import LARGEST, PATH, Advertisement, encode_adverts, parse_adverts
-from wire.errors import WireError
 from wire.http2.engine import Role
 from wire.http2.engines import EngineName
 
@@ -53,8 +54,6 @@ class Neighbor:
         self.first_try: dict[Purpose, asyncio.Event] = {p: asyncio.Event() for p in Purpose}
         self.error: str | None = "not tried yet"
         self._wake: dict[Purpose, asyncio.Event] = {}
-        self._posting = False
-        self._unsent: dict[str, Advertisement] = {}
 
     @property
     def data(self) -> Http2Connection | None:
@@ -65,9 +64,9 @@ class Neighbor:
         return len(self.connections) == len(Purpose)
 
     @property
-    def rtt_s(self) -> float | None:
-        control = self.connections.get(Purpose.CONTROL)
-        return control.rtt if control is not None else None
+    def tried(self) -> bool:
+        """Both connections have been tried; they need not have come up."""
+        return all(event.is_set() for event in self.first_try.values())
 
     async def keep(self, purpose: Purpose) -> None:
         """Dial, hold, and dial again, until cancelled."""
@@ -82,7 +81,9 @@ class Neighbor:
                 await self._dial(purpose, lost)
             except OSError as error:  # TLS failures and timeouts are OSErrors too
                 self.error = explain(error)
-                self.first_try[purpose].set()
+                if not self.first_try[purpose].is_set():
+                    self.first_try[purpose].set()
+                    overlay.watch.changed(self.pop.name)
             else:
                 self.first_try[purpose].set()
                 backoff.reset()
@@ -100,14 +101,11 @@ class Neighbor:
         overlay = self._overlay
         timeouts = overlay.timeouts
         ready = asyncio.Event()
-        heartbeat: Heartbeat | None = None
 
         def on_ready() -> None:
             ready.set()
 
         def on_lost(reason: str) -> None:
-            if heartbeat is not None:
-                heartbeat.stop()
             if not lost.done():
                 lost.set_result(reason)
             ready.set()
@@ -115,8 +113,7 @@ class Neighbor:
                 self._down(purpose, reason)
 
         def on_ping_ack(payload: bytes, rtt_s: float) -> None:
-            if heartbeat is not None:
-                heartbeat.acknowledged()
+            overlay.watch.answered(self.pop.name, payload)
 
         http2 = Http2Connection(
             Role.CLIENT,
@@ -144,12 +141,6 @@ class Neighbor:
                 raise
         if lost.done():
             raise ConnectionResetError(lost.result())
-        heartbeat = Heartbeat(
-            http2,
-            every_s=timeouts.overlay_ping,
-            deadline_s=timeouts.overlay_ping_deadline,
-            clock=overlay.clock,
-        )
         self._up(purpose, http2)
 
     def _up(self, purpose: Purpose, http2: Http2Connection) -> None:
@@ -157,78 +148,72 @@ class Neighbor:
         self.error = None
         overlay = self._overlay
         if purpose is Purpose.CONTROL:
-            self._posting = False
-            self._unsent.clear()
-            self.tell(overlay.directory.everything())
+            overlay.watch.control_up(self.pop.name, http2)
         if self.up:
             overlay.events.emit("overlay_up", neighbor=self.pop.name)
-            overlay.on_change()
+            overlay.watch.changed(self.pop.name)
 
     def _down(self, purpose: Purpose, reason: str) -> None:
         was_up = self.up
         del self.connections[purpose]
         overlay = self._overlay
+        if purpose is Purpose.CONTROL:
+            overlay.watch.control_down(self.pop.name)
         # What happened to one happened to both, most likely; and a neighbour is whole or gone.
         for other in list(self.connections.values()):
             other.abort()
         if was_up:
             overlay.events.emit("overlay_down", neighbor=self.pop.name, reason=reason)
-            overlay.on_change()
+            overlay.watch.changed(self.pop.name)
 
-    def tell(self, adverts: list[Advertisement]) -> None:
-        """Send advertisements, one POST at a time; what changes meanwhile is sent in one piece."""
-        for advert in adverts:
-            self._unsent[advert.origin] = advert
-        control = self.connections.get(Purpose.CONTROL)
-        if self._posting or not self._unsent or control is None:
-            return
-        batch = list(self._unsent.values())
-        self._unsent.clear()
-        self._posting = True
-        SendPost(control, PATH, encode_adverts(batch), lambda ok: self._told(batch, ok))
-
-    def _told(self, batch: list[Advertisement], ok: bool) -> None:
-        self._posting = False
-        control = self.connections.get(Purpose.CONTROL)
-        if ok:
-            self.tell([])
-        elif control is not None:
-            # What it has missed is not known here; a new connection begins with everything.
-            control.abort()
+    def give_up(self, reason: str) -> None:
+        """Both connections are dead, whatever TCP believes."""
+        self.error = reason
+        for http2 in list(self.connections.values()):
+            http2.abort()
 
     def close(self) -> None:
         for http2 in list(self.connections.values()):
             http2.close()
 
 
+class Watch(Protocol):
+    """Who wants to know what happens to neighbours, and answers their POSTs."""
+
+    def control_up(self, neighbor: str, control: Http2Connection) -> None: ...
+
+    def control_down(self, neighbor: str) -> None: ...
+
+    def answered(self, neighbor: str, payload: bytes) -> None: ...
+
+    def changed(self, neighbor: str) -> None: ...
+
+    def posted(self, sender: str, path: bytes, body: bytes) -> tuple[int, bytes]: ...
+
+
 class OverlayMesh:
-    """All neighbours, and those for whom we are one. `on_change`: who is up has changed;
-    `on_news`: the directory has learnt something, and which connections of ours went elsewhere."""
+    """All neighbours, and those for whom we are one."""
 
     def __init__(
         self,
         me: str,
         config: Overlay,
         neighbors: list[Pop],
-        directory: Directory,
         *,
         timeouts: Timeouts,
         engine: EngineName,
         rng: random.Random,
-        on_change: Callable[[], None],
-        on_news: Callable[[list[tuple[str, str]]], None],
+        watch: Watch,
         on_request: Callable[[Stream], StreamUser],
         events: EventLog,
         clock: Clock,
     ) -> None:
         self.me = me
         self.config = config
-        self.directory = directory
         self.timeouts = timeouts
         self.engine = engine
         self.rng = rng
-        self.on_change = on_change
-        self.on_news = on_news
+        self.watch = watch
         self.events = events
         self.clock = clock
         self.client_tls = overlay_context(config.certificate, config.ca, "client")
@@ -270,40 +255,22 @@ class OverlayMesh:
     def up(self) -> list[str]:
         return [name for name, neighbor in self.neighbors.items() if neighbor.up]
 
-    def flood(self, adverts: list[Advertisement], learnt_from: str = "") -> None:
-        """Tell every neighbour but the one who told us."""
-        if adverts:
-            for name, neighbor in self.neighbors.items():
-                if name != learnt_from:
-                    neighbor.tell(adverts)
-
     def _requested(self, stream: Stream) -> StreamUser:
         return _Door(self, stream)
 
     def requested(self, stream: Stream, headers: Headers, end: bool) -> None:
-        """A neighbour's request: an advertisement, or something to pass on."""
-        if headers[0][1] == b"POST" and (b":path", PATH) in headers[:4]:
+        """A neighbour's request: link state, or something to pass on."""
+        path = _post_path(headers)
+        if path is not None:
             sender = self._name_of(stream.peer)
-            stream.user = CollectPost(stream, LARGEST, lambda body: self._advertised(sender, body))
+            stream.user = CollectPost(
+                stream, LARGEST, lambda body: self.watch.posted(sender, path, body)
+            )
             if end:
                 stream.user.data_received(b"", True)
             return
         stream.user = self._on_request(stream)
         stream.user.headers_received(headers, end)
-
-    def _advertised(self, sender: str, body: bytes) -> int:
-        try:
-            news = self.directory.receive(parse_adverts(body))
-        except WireError as error:
-            self.events.emit("overlay_nonsense", neighbor=sender, reason=str(error))
-            return 400
-        if news.adverts:
-            # Our own, outnumbered after a restart, must reach the one who told us too.
-            own = [advert for advert in news.adverts if advert.origin == self.me]
-            self.flood([advert for advert in news.adverts if advert.origin != self.me], sender)
-            self.flood(own)
-            self.on_news(news.moved)
-        return 204
 
     def abort(self) -> None:
         for neighbor in self.neighbors.values():
@@ -317,6 +284,15 @@ class OverlayMesh:
             neighbor.close()
         for http2 in list(self.accepted):
             http2.close()
+
+
+def _post_path(headers: Headers) -> bytes | None:
+    """The path of a POST to the overlay itself."""
+    if headers[0][1] == b"POST":
+        for name, value in headers[:4]:
+            if name == b":path" and value in PATHS:
+                return value
+    return None
 
 
 class _Door:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runtime.http2 import Http2Connection
+from runtime.http2 import ErrorCode, Http2Connection
 from runtime.splice import answer
 from runtime.streams import Headers, Stream
 
 
 class SendPost:
-    """Sends one; `on_done(ok)` comes once. A small body needs no watch on the backlog."""
+    """Sends one; `on_done` comes once, with the answer's body, or None when it was refused or lost or is longer than
+    `largest`. A small body needs no watch on the backlog."""
 
     def __init__(
-        self, http2: Http2Connection, path: bytes, body: bytes, on_done: Callable[[bool], None]
+        self,
+        http2: Http2Connection,
+        path: bytes,
+        body: bytes,
+        on_done: Callable[[bytes | None], None],
+        *,
+        largest: int = 64 * 1024,
     ) -> None:
-        self._on_done: Callable[[bool], None] | None = on_done
+        self._on_done: Callable[[bytes | None], None] | None = on_done
         self._ok = False
+        self._largest = largest
+        self._answer = bytearray()
         self._stream = http2.open(self)
         self._stream.send_headers(
             [
@@ -37,7 +46,11 @@ class SendPost:
 
     def data_received(self, data: bytes, end: bool) -> None:
         self._stream.credit(len(data))
-        if end:
+        self._answer += data
+        if len(self._answer) > self._largest:
+            self._stream.reset(ErrorCode.CANCEL)
+            self._done(False)
+        elif end:
             self._done(self._ok)
 
     def trailers_received(self, headers: Headers) -> None:
@@ -51,13 +64,15 @@ class SendPost:
     def _done(self, ok: bool) -> None:
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
-            on_done(ok)
+            on_done(bytes(self._answer) if ok else None)
 
 
 class CollectPost:
-    """Receives one; `on_body` returns the status to answer with."""
+    """Receives one; `on_body` returns the status and the body to answer with."""
 
-    def __init__(self, stream: Stream, largest: int, on_body: Callable[[bytes], int]) -> None:
+    def __init__(
+        self, stream: Stream, largest: int, on_body: Callable[[bytes], tuple[int, bytes]]
+    ) -> None:
         self._stream = stream
         self._largest = largest
         self._on_body = on_body
@@ -77,8 +92,10 @@ class CollectPost:
         self._answer()
 
     def _answer(self) -> None:
-        status = self._on_body(bytes(self._body))
-        self._stream.send_headers([(b":status", b"%d" % status)], end=True)
+        status, body = self._on_body(bytes(self._body))
+        self._stream.send_headers([(b":status", b"%d" % status)], end=not body)
+        if body:
+            self._stream.send_data(body, end=True)
 
     def drained(self) -> None: ...
 

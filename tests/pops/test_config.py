@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pops.config import ConfigError, load, parse, parse_links
+from pops.config import ConfigError, load, parse
 
 GOOD: dict[str, Any] = {
     "name": "NRT",
@@ -16,7 +16,6 @@ GOOD: dict[str, Any] = {
     "overlay": {"certificate": "o.pem", "ca": "ca.pem"},
     "pops": [{"name": "NRT", "address": "127.0.0.2"}, {"name": "LHR", "address": "127.0.0.3"}],
     "neighbors": ["LHR"],
-    "links": [{"from": "NRT", "to": "LHR", "rtt_s": 0.2}],
     "regions": {"1": ["127.0.1.1"], "2": ["127.0.2.1"]},
     "hosts": {"app.example.com": {"tunnel": "app"}},
     "tunnels": [
@@ -40,8 +39,7 @@ def read(**changes: Any) -> ConfigError:
 def test_a_good_file_is_read_and_defaults_are_filled_in() -> None:
     config = parse(json.dumps(GOOD).encode())
     assert config.regions == {1: ["127.0.1.1"], 2: ["127.0.2.1"]}
-    assert config.links[0].a == "NRT"
-    assert config.links[0].rtt_s == 0.2
+    assert config.routing.probe.estimator == {"ewma": 0.3}
     assert config.tunnels[0].secret_bytes == b"secret"
     assert config.timeouts.response_head == 100.0
     assert config.overlay.port == 7843
@@ -63,8 +61,8 @@ def test_a_wrong_type_names_key_and_value() -> None:
 
 
 def test_a_wrong_value_in_a_list_names_its_index() -> None:
-    error = read(links=[{"from": "NRT", "to": "LHR", "rtt_s": "fast"}])
-    assert (error.key, error.found) == ("links[0].rtt_s", '"fast"')
+    error = read(pops=[{"name": "NRT", "address": 7}])
+    assert (error.key, error.found) == ("pops[0].address", "7")
 
 
 def test_a_missing_key_is_named() -> None:
@@ -92,8 +90,3 @@ def test_not_json_and_not_there() -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load("/nonexistent/nrt.json")
 
-
-def test_links_alone() -> None:
-    assert parse_links(b'[{"from":"A","to":"B","rtt_s":0.1}]')[0].b == "B"
-    with pytest.raises(ConfigError, match="rtt_s"):
-        parse_links(b'[{"from":"A","to":"B"}]')

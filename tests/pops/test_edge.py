@@ -78,9 +78,9 @@ def test_links_that_change_change_the_way_at_once(edge: Any) -> None:
         await world.way("ABC")
         visitor = await world.visitor("A")
         assert (await visitor.fetch()).get("popnet-path") == "A>B>C"
-        changed = [("A", "B", 9.0), *TRIANGLE[1:]]
-        links = world.config("A", "ABC", changed).links
-        world.pops["A"].set_links(links)
+        world.told["A", "B"] = 9.0
+        world.pops["A"].link_state.touch()
+        await world.way("AC")
         assert (await visitor.fetch()).get("popnet-path") == "A>C"
 
     edge(scenario)

@@ -237,7 +237,7 @@ def test_a_dead_egress_is_left_out_at_once(edge: Any) -> None:
         await world.start("ABC", TRIANGLE)
         first = await world.connector("B", slow)
         await world.connector("C", slow, index=1, client=first.client)
-        await world.until(lambda: len(world.pops["A"].directory.exits()[world.tunnel]) == 2)
+        await world.until(lambda: len(world.pops["A"].lsdb.exits()[world.tunnel]) == 2)
         await world.way("AB")
         visitor = await world.visitor("A")
         assert (await visitor.fetch()).get("popnet-path") == "A>B"
@@ -250,7 +250,7 @@ def test_a_dead_egress_is_left_out_at_once(edge: Any) -> None:
         assert (answer.status, answer.get("popnet-path")) == (200, "A>C")
         assert (await posted.whole()).status == 502
         assert (await visitor.fetch(method="POST")).get("popnet-path") == "A>C"
-        assert world.pops["A"].directory.reachable() == ("A", "C")
+        assert world.pops["A"].lsdb.reachable() == ("A", "C")
 
     edge(scenario)
 
@@ -320,7 +320,7 @@ def test_a_connection_that_dies_leaves_its_requests_to_its_twin(edge: Any, at: s
         await world.start("AB", PAIR)
         first = await world.connector(at, slow)
         second = await world.connector(at, slow, index=1, client=first.client)
-        await world.until(lambda: len(world.pops["A"].directory.exits()[world.tunnel]) == 2)
+        await world.until(lambda: len(world.pops["A"].lsdb.exits()[world.tunnel]) == 2)
         visitor = await world.visitor("A")
         exchange = visitor.start()
         await world.until(lambda: first.requests or second.requests)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pops.drivers.flooding import DIGEST_PATH, LSAS_PATH
 from runtime.http2 import Http2Connection
 from runtime.tls import overlay_context
-from wire.advert import PATH
 from wire.overlay import FAULT, ROUTE, FaultCode, SourceRoute, parse_fault
 
 PAIR = [("A", "B", 0.01)]
@@ -94,7 +94,11 @@ def test_a_route_over_a_neighbor_with_no_hops_left(edge: Any, exchange: Any) -> 
     edge(scenario)
 
 
-def test_nonsense_instead_of_advertisements(edge: Any, exchange: Any) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(LSAS_PATH, b"{}"), (LSAS_PATH, b'[{"origin":"A","seq":0}]'), (DIGEST_PATH, b"[]")],
+)
+def test_nonsense_instead_of_link_state(edge: Any, exchange: Any, path: bytes, body: bytes) -> None:
     async def scenario(world: Any) -> None:
         await world.start("AB", PAIR)
         rogue = Rogue(world, exchange)
@@ -102,12 +106,12 @@ def test_nonsense_instead_of_advertisements(edge: Any, exchange: Any) -> None:
         post = exchange()
         post.stream = rogue.http2.open(post)
         post.stream.send_headers(
-            [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"x"), (b":path", PATH)]
+            [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"x"), (b":path", path)]
         )
-        post.stream.send_data(b"{}", end=True)
+        post.stream.send_data(body, end=True)
         assert (await post.whole()).status == 400
         rogue.http2.close()
-        assert world.pops["B"].directory.reachable() == ("B", "A")
+        assert world.pops["B"].lsdb.reachable() == ("B", "A")
 
     edge(scenario)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.advert import AdvertError, AdvertisedExit, Advertisement, encode_adverts, parse_adverts
 from wire.overlay import (
     Fault,
     FaultCode,
@@ -108,8 +105,6 @@ def test_no_bytes_break_the_parsers(value: bytes) -> None:
             parse(value)
         except OverlayError:
             continue
-    with contextlib.suppress(AdvertError):
-        parse_adverts(value)
 
 
 @given(st.lists(st.tuples(NAMES, st.integers(0, 10**11)), max_size=17))
@@ -138,10 +133,3 @@ def test_a_fault_survives_whatever_its_detail(code: FaultCode, pop: str, detail:
 def test_an_unknown_fault_is_refused() -> None:
     with pytest.raises(OverlayError):
         parse_fault(b"sunspots;LHR;")
-
-
-def test_adverts_come_back() -> None:
-    advert = Advertisement("LHR", 3, ("IAD", "NRT"), (AdvertisedExit(TUNNEL, "c.0", 11_000, 2),))
-    assert parse_adverts(encode_adverts([advert])) == [advert]
-    with pytest.raises(AdvertError):
-        parse_adverts(b'[{"origin":"LHR","seq":0}]')

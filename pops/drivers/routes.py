@@ -1,0 +1,144 @@
+"""The routing tables of a PoP, and when they are worked out anew.
+
+News comes in handfuls: a table is computed a tenth of a second after the first of them, and not for each. A death is
+different: dead paths leave every table at once, and the rest follows in the same turn unless there was one just now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+
+from pops.config import PopConfig
+from routing.api import Outcome, Path
+from routing.catalogue import algorithm
+from routing.lsdb import Lsdb
+from routing.table import RouteTable
+from runtime.clock import Clock
+from runtime.events import EventLog
+from wire.overlay import LONGEST_PATH
+
+
+class Routes:
+    """`table` is the one in force; those in `beside` are computed on the same knowledge, for requests that ask."""
+
+    def __init__(self, config: PopConfig, lsdb: Lsdb, *, events: EventLog, clock: Clock) -> None:
+        routing = config.routing
+        relays = min(routing.hop_limit - 1, LONGEST_PATH - 2)
+        self.table = RouteTable(
+            config.name,
+            algorithm(routing.algorithm),
+            routing.params,
+            max_relays=relays,
+            rng=random.Random(f"{config.seed}/{config.name}/routing"),
+        )
+        self.beside: Mapping[str, RouteTable] = {
+            name: RouteTable(
+                config.name,
+                algorithm(name),
+                {},
+                max_relays=relays,
+                rng=random.Random(f"{config.seed}/{config.name}/routing/{name}"),
+            )
+            for name in routing.beside
+        }
+        self.tables = [self.table, *self.beside.values()]
+        self.wants_outcomes = any(table.algorithm.learns for table in self.tables)
+        self.recomputations = 0
+        self.seconds = 0.0  # of CPU, in all recomputations
+        self.changed_at = clock()  # what is known has changed
+        self._lsdb = lsdb
+        self._wait_s = routing.flooding.recompute
+        self._events = events
+        self._clock = clock
+        self._names = {tunnel.id: tunnel.name for tunnel in config.tunnels}
+        self._live: set[tuple[str, str]] = set()
+        self._begun = False
+        self._timer: asyncio.Handle | None = None
+        self._computed_at = float("-inf")
+
+    # What the data path asks
+
+    def to(self, tunnel: str, name: str = "") -> tuple[Path, ...]:
+        return (self.beside[name] if name else self.table).routes(tunnel)
+
+    def outcome(self, outcome: Outcome, name: str) -> None:
+        table = self.beside[name] if name else self.table
+        if table.algorithm.learns:
+            table.outcome(outcome)
+
+    def broken(self, path: tuple[str, ...]) -> tuple[str, str] | None:
+        """The first link of a path that is not alive."""
+        return next((link for link in pairwise(path) if link not in self._live), None)
+
+    # What is known
+
+    @property
+    def settled(self) -> bool:
+        """All that is known has been reckoned with."""
+        return self._begun and self._timer is None
+
+    def begin(self) -> None:
+        """From now on there are routes. Until then news would be reckoned with for nobody."""
+        self._begun = True
+        self._compute()
+
+    def changed(self, urgent: bool) -> None:
+        self.changed_at = now = self._clock()
+        if not self._begun:
+            return
+        if urgent:
+            self._feed(now)
+        due = self._computed_at + self._wait_s if urgent else now + self._wait_s
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            if due <= now:
+                self._timer = loop.call_soon(self._compute)
+            else:
+                self._timer = loop.call_later(due - now, self._compute)
+        elif urgent and due <= now:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_soon(self._compute)
+
+    def _feed(self, now: float) -> None:
+        links, loads, exits = self._lsdb.links(now), self._lsdb.loads(now), self._lsdb.exits()
+        self._live = {(link.source, link.destination) for link in links}
+        for table in self.tables:
+            table.set_links(links)
+            table.set_loads(loads)
+            table.set_exits(exits)
+
+    def _compute(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._computed_at = self._clock()
+        begun = time.perf_counter()
+        self._feed(now)
+        for table in self.tables:
+            changes = table.recompute(now)
+            if table is not self.table:
+                continue
+            for change in changes:
+                self._events.emit(
+                    "route_changed",
+                    tunnel=self._names.get(change.tunnel, change.tunnel),
+                    old=_named(change.old),
+                    new=_named(change.new),
+                    reason=change.reason,
+                )
+        self.recomputations += 1
+        self.seconds += time.perf_counter() - begun
+
+    def stop(self) -> None:
+        self._begun = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _named(path: Path | None) -> list[str] | None:
+    return None if path is None else [*path.pops]
