@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from lab.driver import LabError
 from lab.drivers.virtual_trace import full_url, site_of
 from lab.experiment import provenance, virtual
-from lab.experiment.design import design
+from lab.experiment.design import BLOCK_S, design
 from lab.experiment.files import ALL, Row, Sample, number, write
 from lab.experiment.stats import FEWEST_BLOCKS
 from lab.experiment.summary import TTFB, summarise
@@ -48,6 +48,7 @@ class Wanted:
     seeds: tuple[int, ...]
     every_s: float = 0.5
     warm_up_s: float = virtual.WARM_UP_S
+    block_s: float = BLOCK_S
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,6 +197,7 @@ class Comparison:
             "visitors": list(wanted.visitors),
             "urls": list(wanted.urls),
             "every_s": wanted.every_s,
+            "block_s": wanted.block_s,
             "warm_up_s": wanted.warm_up_s,
             "fidelity_ok": self.fidelity_ok,
             "event_log_sha256": provenance.digest(one.event_log_sha256 for one in self.worlds),
@@ -273,6 +275,7 @@ def compare(wanted: Wanted, *, progress: Progress = lambda done, of, what: None)
         urls=wanted.urls,
         algorithms=wanted.names,
         every_s=wanted.every_s,
+        block_s=wanted.block_s,
     )
     files = {one.name: str(one.file) for one in wanted.algorithms if one.file is not None}
     worlds: list[virtual.Played] = []

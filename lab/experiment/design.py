@@ -64,7 +64,7 @@ def _asks(
     every_s: float,
     block_s: float,
 ) -> list[Ask]:
-    luck = stream(seed, "experiment", "requests")
+    luck, turns = stream(seed, "experiment", "requests"), stream(seed, "experiment", "order")
     a_round = len(visitors)
     rounds_each = max(1, math.ceil(round(block_s / (a_round * every_s), 9)))
     blocks = max(1, count // (a_round * rounds_each))
@@ -75,7 +75,7 @@ def _asks(
             whose = list(visitors)
             luck.shuffle(whose)
         order = list(algorithms)
-        luck.shuffle(order)
+        turns.shuffle(order)
         asks.append(
             Ask(
                 pair_id=first + number,

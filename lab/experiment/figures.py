@@ -45,7 +45,7 @@ class NoPlotError(Exception):
     """matplotlib is not installed."""
 
 
-def draw(directory: Path) -> list[Path]:
+def draw(directory: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Redraw all figures. Returns the files. Raises LabError for a directory without results, or NoPlotError."""
     results = read(directory)
     pyplot = _pyplot()
@@ -60,7 +60,7 @@ def draw(directory: Path) -> list[Path]:
     ):
         with pyplot.rc_context(_STYLE):
             figure = plot(pyplot, results)
-            for kind in ("png", "pdf"):
+            for kind in kinds:
                 path = folder / f"{name}.{kind}"
                 # No date inside: the same results give the same file.
                 about: dict[str, Any] = {"CreationDate": None} if kind == "pdf" else {}
@@ -157,7 +157,7 @@ def _gains(pyplot: Any, results: Results) -> Any:
     axes.set_xlabel(f"slower  <  0  <  faster than {base}, ms")
     axes.set_ylabel("share of pairs")
     axes.set_ylim(0, 1.01)
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     _headline(axes, results, "Gain of each pair of requests")
     return figure
 

@@ -1,0 +1,129 @@
+"""Comparisons in virtual time: what is found is what the world was made for, and a second run finds the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab.driver import LabError
+from lab.experiment import comparing
+from lab.experiment.comparing import Comparison, Wanted, compare
+from lab.experiment.files import read, to_csv
+from topology.load import load_world, parse_world
+from topology.plan import Plan
+
+ROOT = Path(__file__).parents[3]
+# By way of C it is 60 ms shorter from B to the tunnels in A.
+TRIANGLE = """
+popnet: 1
+name: triangle
+pops:
+  A: {at: [51.5, 0], region: 1}
+  B: {at: [35.6, 139.7]}
+  C: {at: [40, 60], region: 2}
+internet:
+  rtt_ms: {A: {B: 200, C: 60}, B: {C: 80}, a-site: {A: 4, C: 200}, b-city: {B: 4}}
+visitors: {b-city: {at: [35, 139]}}
+sites: {a-site: {at: [52, 0]}}
+tunnels: {app: {site: a-site}}
+dns: {app.example.com: {tunnel: app}}
+"""
+
+
+def wanted(plan: Plan, world: Path, **changed: object) -> Wanted:
+    given: dict[str, object] = {
+        "plan": plan,
+        "world": world,
+        "algorithms": comparing.algorithms(["direct", "one-relay"]),
+        "requests": 8,
+        "visitors": tuple(plan.world.visitors),
+        "urls": comparing.urls(plan, None),
+        "seeds": (plan.seed,),
+        "every_s": 0.5,
+        "warm_up_s": 8.0,
+        "block_s": 0.5,
+    }
+    return Wanted(**{**given, **changed})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def triangle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Wanted, Comparison]:
+    file = tmp_path_factory.mktemp("world") / "triangle.yaml"
+    file.write_text(TRIANGLE)
+    asked = wanted(Plan.of(parse_world(TRIANGLE)), file)
+    return asked, compare(asked)
+
+
+def test_a_shorter_way_helps_by_what_it_is_shorter(triangle: tuple[Wanted, Comparison]) -> None:
+    _, found = triangle
+    (row,) = found.overall()
+    assert row.gain_ms == pytest.approx(60, abs=2)
+    assert (row.n_pairs, row.n_blocks, row.failed, row.verdict) == (8, 8, 0, "helps")
+    assert found.predictions["one-relay"].gain_ms == pytest.approx(60)
+    assert {(one.algorithm, one.path) for one in found.samples} == {
+        ("direct", "B>A"),
+        ("one-relay", "B>C>A"),
+    }
+    truth = {(one.algorithm, one.overlay_rtt_ms, one.oracle_rtt_ms) for one in found.samples}
+    assert truth == {("direct", 204.0, 144.0), ("one-relay", 144.0, 144.0)}
+    assert all(world.settled and world.control_bytes > 0 for world in found.worlds)
+
+
+def test_a_second_run_is_the_same_to_the_byte(triangle: tuple[Wanted, Comparison]) -> None:
+    asked, first = triangle
+    again = compare(asked)
+    kinds = type(first.samples[0])
+    assert to_csv(again.samples, kinds) == to_csv(first.samples, kinds)
+    assert [w.event_log_sha256 for w in again.worlds] == [w.event_log_sha256 for w in first.worlds]
+
+
+def test_what_it_leaves_can_be_read_and_repeated(
+    triangle: tuple[Wanted, Comparison], tmp_path: Path
+) -> None:
+    _, found = triangle
+    found.leave(tmp_path, ["popnet", "compare"])
+    results = read(tmp_path)
+    assert results.samples == found.samples
+    assert results.rows == found.rows
+    manifest = results.manifest
+    assert manifest["argv"] == ["popnet", "compare"]
+    assert manifest["world"]["file"] == "triangle.yaml"
+    assert len(manifest["event_log_sha256"]) == len(manifest["lock_sha256"]) == 64
+    assert {"versions", "commit", "seeds", "driver", "platform", "fidelity_ok"} <= set(manifest)
+    assert str(tmp_path) not in json.dumps(results.summary)
+    assert results.summary["prediction"]["one-relay"]["gain_ms"] == 60.0
+    assert results.summary["paths"]["one-relay"]["b-city"] == {"B>C>A": 1.0}
+
+
+def test_the_default_world_gains_what_brute_force_predicts() -> None:
+    plan = Plan.of(load_world(ROOT / "topology.yaml"))
+    found = compare(wanted(plan, ROOT / "topology.yaml", requests=48, every_s=0.25, block_s=2.0))
+    (row,) = found.overall()
+    promised = found.predictions["one-relay"].gain_ms
+    assert row.verdict == "helps"
+    assert row.gain_ms == pytest.approx(promised, rel=0.2)
+
+
+@pytest.mark.parametrize(("world", "verdict"), [("no-tiv", "no gain"), ("harm", "harms")])
+def test_worlds_made_for_a_verdict(world: str, verdict: str) -> None:
+    file = ROOT / "examples" / f"{world}.yaml"
+    plan = Plan.of(load_world(file))
+    cities = len(plan.world.visitors)
+    found = compare(wanted(plan, file, requests=6 * cities, every_s=0.25, block_s=0.25 * cities))
+    (row,) = found.overall()
+    assert row.verdict == verdict, row
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(LabError, match=r"'nonsense'.*direct"):
+        comparing.algorithms(["direct", "nonsense"])
+    with pytest.raises(LabError, match="at least two, each of them once"):
+        comparing.algorithms(["direct", "direct"])
+    with pytest.raises(LabError, match=r"nowhere\.py.*a file that is there"):
+        comparing.algorithms(["direct", "nowhere.py"])
+    plan = Plan.of(parse_world(TRIANGLE))
+    with pytest.raises(LabError, match=r"other\.example.*app\.example\.com"):
+        comparing.urls(plan, "https://other.example/")
+    assert comparing.urls(plan, None) == ("https://app.example.com/",)
