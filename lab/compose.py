@@ -134,6 +134,8 @@ def text(plan: Plan, world_file: Path, directory: Path, context: Path) -> str:
     sources = [world_file]
     if plan.world.internet.rtt_csv is not None:
         sources.append(world_file.parent / plan.world.internet.rtt_csv)
+    if plan.world.routing.algorithm.endswith(".py"):
+        sources.append(world_file.parent / plan.world.routing.algorithm)
     for one in containers(plan, run, f"/world/{world_file.name}"):
         match one.role:
             case "world":

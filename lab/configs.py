@@ -11,7 +11,7 @@ import hashlib
 import os
 import shlex
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
 
@@ -20,10 +20,12 @@ import msgspec
 from lab import policy
 from lab.rundir import RunDir
 from pops.config import (
+    Damping,
     Dns,
     Host,
     Overlay,
     PopConfig,
+    Probe,
     Routing,
     Tunnel,
     TunnelsListen,
@@ -32,6 +34,7 @@ from pops.config import (
 from pops.config import Node as NamedAddress
 from pops.config import Pop as PopEntry
 from topology import addresses
+from topology.model import Routing as WorldRouting
 from topology.plan import LinkSpec, Plan
 from topology.regions import REGIONS
 from wan.agent.config import AgentConfig, Program
@@ -119,13 +122,47 @@ def pop_config(plan: Plan, run: RunDir, name: str) -> PopConfig:
             if entry.tunnel is not None
         },
         tunnels=[tunnel_identity(plan, one) for one in sorted({*plan.world.tunnels, *used})],
-        routing=Routing(
-            algorithm=plan.world.routing.algorithm,
-            params=dict(plan.world.routing.params),
-            hop_limit=plan.world.routing.hop_limit,
-        ),
+        routing=_routing(plan.world.routing, run),
         seed=plan.seed,
     )
+
+
+def _routing(routing: WorldRouting, run: RunDir) -> Routing:
+    damping = routing.damping
+    estimator = routing.probe.estimator
+    return Routing(
+        algorithm=routing.algorithm,
+        params=dict(routing.params),
+        plugin=None if routing.source is None else str(run.algorithm(routing.algorithm)),
+        hop_limit=routing.hop_limit,
+        probe=Probe(
+            every=routing.probe.every,
+            estimator=estimator if isinstance(estimator, str) else _lists(estimator),
+            budget_per_s=routing.probe.budget_per_s,
+        ),
+        damping=Damping(
+            min_gain_pct=damping.min_gain_pct,
+            min_gain=damping.min_gain_ms / 1e3,
+            hold=damping.hold,
+            max_moved_pct=damping.max_moved_pct,
+            interval=damping.interval,
+        ),
+    )
+
+
+def _lists(
+    estimator: Mapping[str, float | tuple[float, ...]],
+) -> dict[str, float | list[float]]:
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in estimator.items()}
+
+
+def write_algorithm(plan: Plan, run: RunDir) -> None:
+    """The text of the algorithm, where that is a plug-in, as the file that PoPs are told of."""
+    routing = plan.world.routing
+    if routing.source is not None:
+        path = run.algorithm(routing.algorithm)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _private(path, routing.source.encode())
 
 
 def _wants_certificates(plan: Plan) -> bool:
@@ -252,8 +289,9 @@ def agent_config(plan: Plan, run: RunDir, name: str) -> AgentConfig:
 
 
 def write(plan: Plan, run: RunDir) -> None:
-    """Every node's directory with agent.json, config.json where it is a PoP; and the security policy of all."""
+    """Every node's directory with agent.json, config.json where it is a PoP; and what all PoPs share."""
     policy.write(run.policy, policy.of_plan(plan))
+    write_algorithm(plan, run)
     for name, node in plan.nodes.items():
         directory = run.node(name)
         directory.mkdir(parents=True, exist_ok=True)

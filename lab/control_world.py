@@ -19,7 +19,7 @@ import msgspec
 from lab import configs, isolation, jsonlines, pki
 from lab.jsonlines import UnreachableError
 from lab.rundir import RUN_VARIABLE, RunDir, RunDirError
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 from topology.problems import WorldError
 

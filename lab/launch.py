@@ -13,7 +13,7 @@ from typing import Any
 from lab import jsonlines
 from lab.jsonlines import UnreachableError
 from lab.rundir import RUN_VARIABLE, RunDir, RunDirError
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 from topology.problems import WorldError
 
@@ -126,21 +126,23 @@ def up(
     gateway: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] = lambda _: None,
     idle: bool = False,
+    algorithm: str | None = None,
 ) -> Launch:
     """Bring a world up, all or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt.
 
-    `gateway` holds fields of lab.gateway.ports.Wanted. `idle`: the timeline waits for whoever plays it.
+    `gateway` holds fields of lab.gateway.ports.Wanted. `idle`: the timeline waits for whoever plays it. `algorithm`:
+    instead of the file's own.
 
     Without a name the lab has that of its world, which is known only when the file has been read: the
     supervisor is then started a little later.
     """
     if name is None:
-        plan = Plan.of(load_world(file))
+        plan = Plan.of(load_world(file, algorithm))
         launch = Launch(RunDir.of(plan.name))
     else:
         launch = Launch(RunDir.of(name))
         try:
-            plan = Plan.of(load_world(file))
+            plan = Plan.of(load_world(file, algorithm))
         except BaseException:
             launch.end()
             raise

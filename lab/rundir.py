@@ -101,6 +101,10 @@ class RunDir:
         """The security policy in force: PoPs read it when they start."""
         return self.path / "policy.json"
 
+    def algorithm(self, name: str) -> Path:
+        """The text of a routing algorithm that is a plug-in."""
+        return self.path / "algorithm" / f"{Path(name).name.removesuffix('.py')}.py"
+
     @property
     def etc(self) -> Path:
         """Files that every node sees in place of the machine's own."""

@@ -35,3 +35,7 @@ class UnknownEstimatorError(RoutingError):
 
 class LsaError(RoutingError):
     """Bytes that are no message of link state."""
+
+
+class PluginError(RoutingError):
+    """A file, text or entry point that is no algorithm. Begins with its name and, where there is one, the line."""

@@ -20,6 +20,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from routing.algorithms import direct
@@ -379,24 +380,34 @@ class RouteTable:
 
     # Never trust an algorithm
 
-    def _checked(self, routes: object, state: RoutingState) -> dict[str, Sequence[Path]]:
-        name = self._algorithm.name
+    @staticmethod
+    def shaped(algorithm: Algorithm, routes: object) -> Mapping[str, Sequence[Path]]:
+        """`routes`, of which it is now known that they are paths by tunnel, in plain values. AlgorithmError."""
+        name = algorithm.name
         if not isinstance(routes, Mapping):
-            raise AlgorithmError(name, f"returned a {type(routes).__name__}, not a mapping")
+            raise AlgorithmError(name, f"returned {_kind(routes)}, not a mapping")
         for tunnel, paths in routes.items():
-            if not isinstance(paths, (list, tuple)):
-                raise AlgorithmError(
-                    name, f"for {tunnel}: a {type(paths).__name__}, not a list of paths"
-                )
+            if not isinstance(tunnel, str):
+                raise AlgorithmError(name, f"{_kind(tunnel)} for the name of a tunnel")
+            if not isinstance(paths, list | tuple):
+                raise AlgorithmError(name, f"for {tunnel}: {_kind(paths)}, not a list of paths")
+            for path in paths[:MOST_PATHS]:
+                if problem := _misshapen(path):
+                    raise AlgorithmError(name, f"for {tunnel}: {problem}")
+        return routes
+
+    def _checked(self, routes: object, state: RoutingState) -> dict[str, Sequence[Path]]:
+        checked = self.shaped(self._algorithm, routes)
+        for tunnel, paths in checked.items():
             for path in paths[:MOST_PATHS]:
                 if problem := self._problem(tunnel, path, state):
-                    raise AlgorithmError(name, f"for {tunnel}, {path}: {problem}")
-        return dict(routes)
+                    raise AlgorithmError(
+                        self._algorithm.name, f"for {tunnel}, {_brief(path)}: {problem}"
+                    )
+        return dict(checked)
 
-    def _problem(self, tunnel: str, path: object, state: RoutingState) -> str | None:
+    def _problem(self, tunnel: str, path: Path, state: RoutingState) -> str | None:
         """Say what is wrong with `path`, if anything."""
-        if not isinstance(path, Path):
-            return f"a {type(path).__name__}, not a Path"
         pops = path.pops
         if not pops or pops[0] != self._me:
             return f"does not start at {self._me}"
@@ -412,6 +423,32 @@ class RouteTable:
             leave.pop == pops[-1] and leave.connection == path.connection for leave in exits
         ):
             return f"{pops[-1]} has no connection {path.connection}"
-        if not math.isfinite(path.cost_s):
-            return "its cost is not a finite number"
         return None
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _brief(path: Path) -> str:
+    text = f"{'>'.join(path.pops)} {path.connection}"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _misshapen(path: object) -> str | None:
+    """Say what of `path` is not of the kind that it must be, if anything."""
+    if not isinstance(path, Path):
+        return f"{_kind(path)}, not a Path"
+    if not isinstance(path.pops, tuple) or not all(isinstance(pop, str) for pop in path.pops):
+        return "pops that are no tuple of names"
+    if not isinstance(path.connection, str):
+        return f"{_kind(path.connection)} for the name of a connection"
+    if not isinstance(path.terms, Mapping):
+        return f"{_kind(path.terms)} for the terms of a cost"
+    for term, value in path.terms.items():
+        if not isinstance(term, str):
+            return f"{_kind(term)} for the name of a cost term"
+        # A NumPy float is a float; its int is not, but says that it is a number.
+        if not isinstance(value, Real) or not math.isfinite(value):
+            return f"{_brief(path)}: its cost term {term!r} is no finite number"
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,14 +12,17 @@ from topology.document import Document, parse
 from topology.matrix import read_matrix
 from topology.model import World
 from topology.names import Names
-from topology.problems import Problem, WorldError, shown
+from topology.problems import Problem, WorldError, near_miss, shown
 from topology.references import check
 from topology.shape import shaped
 
-__all__ = ["Problem", "WorldError", "load_world", "parse_world"]
+__all__ = ["Check", "Problem", "WorldError", "load_world", "parse_world"]
+
+Check = Callable[[Document, World], None]
+"""Notes in the document what is wrong with the world. For who knows more than this room does."""
 
 
-def load_world(path: Path | str) -> World:
+def load_world(path: Path | str, *checks: Check) -> World:
     """The world in a file. Raises WorldError, whose `problems` say what to mend."""
     path = Path(path)
     try:
@@ -26,10 +30,12 @@ def load_world(path: Path | str) -> World:
     except (OSError, UnicodeDecodeError) as error:
         found = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
         raise WorldError([_unreadable(str(path), str(found))]) from error
-    return parse_world(text, file=str(path), directory=path.parent)
+    return parse_world(text, *checks, file=str(path), directory=path.parent)
 
 
-def parse_world(text: str, *, file: str = "world", directory: Path | None = None) -> World:
+def parse_world(
+    text: str, *checks: Check, file: str = "world", directory: Path | None = None
+) -> World:
     """The world that a text describes; files that it names are looked for in `directory`."""
     document = parse(text, file)
     cleaned = shaped(document, World)
@@ -38,6 +44,9 @@ def parse_world(text: str, *, file: str = "world", directory: Path | None = None
     check(document, world)
     world, matrix_problems = _with_matrix(world, document, directory or Path())
     world = _with_keys(world, document, directory or Path())
+    world = _with_algorithm(world, document, directory or Path())
+    for more in checks:
+        more(document, world)
     if document.problems or matrix_problems:
         by_place = sorted(document.problems, key=lambda problem: (problem.line, problem.column))
         raise WorldError([*by_place, *matrix_problems])
@@ -96,6 +105,33 @@ def _with_keys(world: World, document: Document, directory: Path) -> World:
     if not issuers:
         return world
     return msgspec.structs.replace(world, access=msgspec.structs.replace(world.access, jwt=issuers))
+
+
+def _with_algorithm(world: World, document: Document, directory: Path) -> World:
+    """The world with the text of the algorithm, where that is a file, read into it."""
+    routing = world.routing
+    path = ("routing", "algorithm")
+    if routing.source is not None or not routing.algorithm.endswith(".py"):
+        return world
+    try:
+        text = (directory / routing.algorithm).read_text("utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        found = (error.strerror if isinstance(error, OSError) else "") or "no UTF-8"
+        beside = (directory / routing.algorithm).parent
+        names = [str(one.relative_to(directory)) for one in _python_files(beside, directory)]
+        document.problem(
+            path,
+            f"{shown(routing.algorithm)}: {found}",
+            "a readable Python file, by its path from this one",
+            near_miss(routing.algorithm, names),
+        )
+        return world
+    routing = msgspec.structs.replace(routing, source=text)
+    return msgspec.structs.replace(world, routing=routing)
+
+
+def _python_files(beside: Path, directory: Path) -> list[Path]:
+    return sorted(beside.glob("*.py")) if beside.is_relative_to(directory) else []
 
 
 def _unreadable(file: str, found: str) -> Problem:

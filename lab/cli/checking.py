@@ -10,7 +10,7 @@ import typer
 
 from lab.cli.app import Code, Format, FormatOption, app, put, put_json, put_table, say
 from lab.doctor import examine
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 from topology.problems import WorldError
 

@@ -16,7 +16,7 @@ from lab.cli.app import Code, Format, FormatOption, app, put, put_json, put_tabl
 from lab.cli.run import DEFAULT_WORLD, FileArgument
 from lab.driver import LabError, known
 from lab.quantities import duration
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 
 

@@ -23,7 +23,7 @@ from lab.cli.app import (
 )
 from lab.cli.run import DEFAULT_WORLD, FileArgument
 from lab.driver import Lab
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 
 

@@ -71,6 +71,13 @@ def up(
             "--detach", "-d", help="Return when the lab is ready; end it by `popnet down`."
         ),
     ] = False,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Instead of the file's own: a name, or a Python file (docs/routing).",
+        ),
+    ] = None,
     name: NameOption = None,
     first_request: Annotated[
         str | None,
@@ -109,7 +116,9 @@ def up(
         raise LabError(str(error)) from None
     chosen = _driver(driver, gateway)
     try:
-        running = chosen.up(file or DEFAULT_WORLD, name, detach=detach, progress=progress)
+        running = chosen.up(
+            file or DEFAULT_WORLD, name, detach=detach, progress=progress, algorithm=algorithm
+        )
     except launch.UpError as error:
         progress.done(f"failed: {error.why}")
         for line in error.log:

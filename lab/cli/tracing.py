@@ -26,7 +26,7 @@ from lab.cli.app import (
 from lab.driver import Lab, LabError
 from lab.journey import Journey, journey
 from lab.rtts import current_rtts
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 
 _RESOLVER = "198.18.0.53"

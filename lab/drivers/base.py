@@ -30,10 +30,18 @@ class Driver(Protocol):
         """Labs that there are, running or left behind."""
 
     def up(
-        self, file: Path, name: str | None, *, detach: bool, progress: Say, idle: bool = False
+        self,
+        file: Path,
+        name: str | None,
+        *,
+        detach: bool,
+        progress: Say,
+        idle: bool = False,
+        algorithm: str | None = None,
     ) -> Started:
         """All or nothing. Raises WorldError, UpError, RunDirError, KeyboardInterrupt.
 
+        `algorithm`: instead of the file's own, a name or a Python file (lab/worlds.py).
         `idle`: the world's timeline waits for whoever plays it (lab/play_real.py).
         """
 

@@ -30,7 +30,7 @@ from lab.gateway import ports
 from lab.isolation import DNS_ADDRESS
 from lab.launch import UpError
 from lab.rundir import RunDir
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 
 NAME_LABEL: Final = "popnet.lab"
@@ -119,8 +119,9 @@ class DockerDriver:
         detach: bool,
         progress: Say = lambda _: None,
         idle: bool = False,
+        algorithm: str | None = None,
     ) -> StartedLab:
-        plan = Plan.of(load_world(file))
+        plan = Plan.of(load_world(file, algorithm))
         if idle:
             plan = plan.idle()
         name = RunDir.of(name or plan.name).name

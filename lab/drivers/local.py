@@ -19,10 +19,23 @@ class LocalDriver:
         return [run.name for run in labs()]
 
     def up(
-        self, file: Path, name: str | None, *, detach: bool, progress: Say, idle: bool = False
+        self,
+        file: Path,
+        name: str | None,
+        *,
+        detach: bool,
+        progress: Say,
+        idle: bool = False,
+        algorithm: str | None = None,
     ) -> launch.Launch:
         return launch.up(
-            file, name, detach=detach, gateway=self._gateway, progress=progress, idle=idle
+            file,
+            name,
+            detach=detach,
+            gateway=self._gateway,
+            progress=progress,
+            idle=idle,
+            algorithm=algorithm,
         )
 
     def down(self, name: str) -> list[str] | None:
