@@ -22,7 +22,7 @@ from runtime.http2_stream import NO_PEER, Http2Snapshot, Http2Stream, tell_lost
 from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Stream, StreamUser
 from runtime.transports import Discard, peer_of
 from wire.http2 import fields
-from wire.http2.engine import ErrorCode, Http2Error, Http2Settings, Role
+from wire.http2.engine import ErrorCode, Http2Error, Http2Settings, Role, code_name
 from wire.http2.engines import EngineName, create
 
 __all__ = ["ErrorCode", "Http2Connection", "Http2Error", "Http2Settings", "Http2Stream", "Role"]
@@ -36,7 +36,8 @@ _DISCARD = Discard()
 class Http2Connection(asyncio.BufferedProtocol):
     """One connection. `role` says who opens streams; it does not matter who dialled.
 
-    Callbacks: `on_request(stream)` for a new stream of the peer (server role) returns its user; `on_ready()` when the
+    Callbacks: `on_request(stream)` for a new stream of the peer (server role) returns its user; `on_made()` when there
+    is a transport (TLS has shaken hands; without it no other callback comes, `on_lost` neither); `on_ready()` when the
     peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_ping_ack(payload, rtt_s)`;
     `on_goaway(code)` when the peer announced that it leaves; `on_idle()` when the last open stream ended.
     """
@@ -48,6 +49,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         engine: EngineName = "ngh2",
         settings: Http2Settings | None = None,
         on_request: Callable[[Stream], StreamUser] | None = None,
+        on_made: Callable[[], None] | None = None,
         on_ready: Callable[[], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
         on_ping_ack: Callable[[bytes, float], None] | None = None,
@@ -63,6 +65,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.peer = NO_PEER
         self.rtt: float | None = None
         self.error: Http2Error | None = None
+        # The code for which we cut the connection; None as long as we did not.
+        self.cut: str | None = None
         self.opened = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -70,6 +74,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         # See wire/http2/engines/ngh2.py: what stalled streams hold back may be half of the connection's window.
         self._bearable = 2**30 // self.settings.stream_window
         self._on_request = on_request
+        self._on_made = on_made
         self._on_ready = on_ready
         self._on_lost = on_lost
         self._on_ping_ack = on_ping_ack
@@ -211,6 +216,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self.peer = peer_of(self._transport, "h2")
+        if self._on_made is not None:
+            self._on_made()
         if self._closing:
             # Given up while TLS was still shaking hands.
             self._transport.abort()
@@ -402,6 +409,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def connection_closed(self, code: int, debug: bytes) -> None:
         if code != ErrorCode.NO_ERROR and self.error is None:
             self.error = Http2Error(code, debug.decode("ascii", "replace")[:200])
+            self.cut = code_name(code)
         self._closing = True
         self._schedule_flush()
 
@@ -574,8 +582,14 @@ class Http2Connection(asyncio.BufferedProtocol):
             return
         if self._streams or self.opened != opened:
             self._arm_idle()
+        elif self._draining:
+            # Asked to leave a period ago, and it did not even answer the PING.
+            self.close()
         else:
             self.drain()
+            if not self._closing and self._loop is not None:
+                wait = min(_PARTING_S, self._idle_timeout_s or _PARTING_S)
+                self._timer = self._loop.call_later(wait, self._idle_expired, self.opened)
 
     def _finish_if_idle(self) -> None:
         if not self._streams and not self._closing:
@@ -588,6 +602,7 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _fail(self, error: Http2Error) -> None:
         self.error = error
+        self.cut = code_name(error.code)
         self._closing = True
         self._engine.terminate(error.code)
         transport = self._transport
@@ -609,3 +624,5 @@ class Http2Connection(asyncio.BufferedProtocol):
 # it back: more than a tenth of a relay's CPU. No larger than this, since libnghttp2 stops a flood only between reads.
 _BUFFER = memoryview(bytearray(64 * 1024))
 _DRAIN_PING = b"drained?"
+# How long an idle peer may take to answer that PING: the longest round trip, and some.
+_PARTING_S = 5.0
