@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -46,6 +46,7 @@ class ServingOptions:
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 180.0
     max_connections: int = 10_000
+    max_per_address: int = 10_000
     backlog: int = 1024
 
 
@@ -55,6 +56,8 @@ class ServingSnapshot:
     streams: int
     accepted: int
     refused: int
+    refused_by_address: int
+    cut: Mapping[str, int]
     draining: bool
 
     def __str__(self) -> str:
@@ -79,7 +82,10 @@ class HttpServer:
         self.options = options or ServingOptions()
         self.on_bad_request = on_bad_request
         self.accepted = 0
-        self.refused = 0
+        self.refused = self.refused_by_address = 0
+        # HTTP/2 connections that we ended for what came on them, by error code.
+        self.cut: dict[str, int] = {}
+        self._by_address: dict[str, int] = {}
         self._servers: list[asyncio.Server] = []
         # In the order in which they came: a drain shall be the same in every run.
         self._live: dict[Http2Connection | Http1ServerProtocol | _Door, None] = {}
@@ -140,6 +146,8 @@ class HttpServer:
             streams=self.streams,
             accepted=self.accepted,
             refused=self.refused,
+            refused_by_address=self.refused_by_address,
+            cut=dict(sorted(self.cut.items())),
             draining=self._draining,
         )
 
@@ -191,16 +199,31 @@ class HttpServer:
             )
         return protocol
 
-    def _came(self, door: _Door) -> bool:
+    def _came(self, door: _Door, address: str) -> bool:
         if self._draining or len(self._live) >= self.options.max_connections:
             self.refused += 1
             return False
+        of_address = self._by_address.get(address, 0)
+        if address and of_address >= self.options.max_per_address:
+            self.refused += 1
+            self.refused_by_address += 1
+            return False
+        self._by_address[address] = of_address + 1
         self.accepted += 1
         self._live[door] = None
         return True
 
     def _gone(self, connection: Http2Connection | Http1ServerProtocol | _Door) -> None:
-        self._live.pop(connection, None)
+        if connection not in self._live:
+            return  # refused
+        del self._live[connection]
+        address = connection.address if isinstance(connection, _Door) else connection.peer.address
+        if (left := self._by_address[address] - 1) > 0:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
+        if isinstance(connection, Http2Connection) and connection.cut is not None:
+            self.cut[connection.cut] = self.cut.get(connection.cut, 0) + 1
         if self._draining and not self._live:
             self._emptied.set()
 
@@ -209,6 +232,7 @@ class _Door(asyncio.Protocol):
     """Stands at an accepted connection until it is known what is spoken, then steps aside."""
 
     streams = 0
+    address = ""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -218,7 +242,9 @@ class _Door(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._server._came(self):
+        remote = transport.get_extra_info("peername")
+        self.address = remote[0] if isinstance(remote, tuple) else ""
+        if not self._server._came(self, self.address):
             self._transport.abort()
             return
         tls = transport.get_extra_info("ssl_object")

@@ -36,6 +36,7 @@ class VisitorDoors:
                     max_concurrent_streams=limits.streams_per_visitor,
                     max_header_list_size=header_bytes,
                     enable_connect_protocol=True,
+                    flood_burst=limits.flood_burst,
                 ),
                 http1_limits=Http1Limits(max_head_size=header_bytes),
                 http1_timeouts=Http1Timeouts(
@@ -44,6 +45,7 @@ class VisitorDoors:
                 handshake_timeout_s=timeouts.handshake,
                 idle_timeout_s=timeouts.keep_alive,
                 max_connections=limits.visitor_connections,
+                max_per_address=limits.connections_per_visitor,
             ),
             on_bad_request=self._bad_request,
         )

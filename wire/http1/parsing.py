@@ -47,6 +47,8 @@ class MessageSink(Protocol):
 
 
 HOP_BY_HOP = fields.CONNECTION_SPECIFIC | {b"te", b"trailer", b"proxy-authenticate"}
+# `Connection` may not take away what says where a message goes, how long it is, or who sends it.
+_NEVER_HOP_BY_HOP = frozenset((b"te", b"content-length", b"host", b"cookie", b"authorization"))
 # Fields that steer how a message is read may not come behind it (RFC 9110 section 6.5.1).
 TRAILER_REFUSED = frozenset(
     (
@@ -185,5 +187,5 @@ class Parser:
         named = self._connection
         if not named or named in (b"keep-alive", b"close", b"upgrade", b"te"):
             return headers
-        names = {token.strip() for token in named.split(b",")} - {b"te"}
+        names = {token.strip() for token in named.split(b",")} - _NEVER_HOP_BY_HOP
         return [field for field in headers if field[0] not in names]

@@ -177,6 +177,9 @@ class RequestParser(Parser):
         traits.version = parser.get_http_version()
         if traits.version not in ("1.1", "1.0"):
             raise self._refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken")
+        if self._coding and traits.version == "1.0":
+            # RFC 9112 section 6.1: HTTP/1.0 has no chunks, so somebody before us has read this otherwise.
+            raise self._refuse(400, "a transfer coding in HTTP/1.0")
         method = parser.get_method()
         if method == b"CONNECT":
             raise self._refuse(405, "CONNECT is not served")
