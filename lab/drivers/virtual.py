@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, assert_never
 
-from lab import configs, origin
+from lab import configs, origin, policy
 from lab.driver import LabError
 from lab.drivers import virtual_pki
 from lab.load_client import Visit, Visitor
@@ -150,6 +150,7 @@ class VirtualWorld:
         self.closed = False
         self.loop.set_exception_handler(self._failed)
         self.failures: list[dict[str, Any]] = []
+        configs.write_algorithm(plan, self.dir)
         virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops, plan.world.access.certificates)
 
     # Life
