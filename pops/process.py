@@ -118,6 +118,7 @@ class PopProcess:
             config.name,
             self.registry,
             timeouts=timeouts,
+            most=limits.tunnel_connections,
             engine=config.engine,
             new_id=lambda: self._rng.randbytes(16),
             on_change=lambda: self.link_state.touch(),

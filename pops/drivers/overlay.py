@@ -26,6 +26,7 @@ from runtime.backoff import Backoff
 from runtime.clock import Clock
 from runtime.events import EventLog
 from runtime.http2 import Http2Connection, Http2Settings
+from runtime.splice import answer
 from runtime.streams import Headers, Peer, Stream, StreamUser
 from runtime.tls import explain, overlay_context
 from wire.http2.engine import Role
@@ -220,6 +221,8 @@ class OverlayMesh:
         self.server_tls = overlay_context(config.certificate, config.ca, "server")
         self.neighbors = {pop.name: Neighbor(self, pop) for pop in neighbors}
         self.accepted: dict[Http2Connection, None] = {}
+        self.cut: dict[str, int] = {}
+        self.strangers = 0
         self._on_request = on_request
         self._names = {pop.name.lower(): pop.name for pop in neighbors}
 
@@ -237,19 +240,26 @@ class OverlayMesh:
             if neighbor is not None:
                 neighbor.awake()
 
+        def on_made() -> None:
+            # Not before: a handshake that fails, for want of a certificate, ends without a word.
+            self.accepted[http2] = None
+
         def on_lost(reason: str) -> None:
             self.accepted.pop(http2, None)
+            if http2.cut is not None:
+                self.cut[http2.cut] = self.cut.get(http2.cut, 0) + 1
 
         http2 = Http2Connection(
             Role.SERVER,
             engine=self.engine,
             settings=SETTINGS,
             on_request=self._requested,
+            on_made=on_made,
             on_ready=on_ready,
             on_lost=on_lost,
             now=self.clock,
+            settings_timeout_s=self.timeouts.handshake,
         )
-        self.accepted[http2] = None
         return http2
 
     def up(self) -> list[str]:
@@ -263,6 +273,12 @@ class OverlayMesh:
         path = _post_path(headers)
         if path is not None:
             sender = self._name_of(stream.peer)
+            if sender not in self.neighbors:
+                # Its certificate is good, and still it is nobody whose word counts here.
+                self.strangers += 1
+                self.events.emit("overlay_stranger", name=sender, peer=stream.peer.address)
+                answer(stream, [(b":status", b"403")])
+                return
             stream.user = CollectPost(
                 stream, LARGEST, lambda body: self.watch.posted(sender, path, body)
             )

@@ -62,6 +62,7 @@ class Tunnels:
         registry: Registry,
         *,
         timeouts: Timeouts,
+        most: int,
         engine: EngineName,
         new_id: Callable[[], bytes],
         on_change: Callable[[], None],
@@ -71,6 +72,9 @@ class Tunnels:
         self.me = me
         self.registry = registry
         self.timeouts = timeouts
+        # Connections, registered or not: half of them may still be on their way to it.
+        self.most = 2 * most
+        self.cut: dict[str, int] = {}
         self.engine = engine
         self.new_id = new_id
         self.on_change = on_change
@@ -119,6 +123,7 @@ class TunnelLink:
             Role.CLIENT,
             engine=tunnels.engine,
             settings=SETTINGS,
+            on_made=self._made,
             on_ready=self._ready,
             on_lost=self._lost,
             on_ping_ack=self._pinged,
@@ -131,8 +136,6 @@ class TunnelLink:
         self._heartbeat: Heartbeat | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rtt_s: float | None = None
-        tunnels.links[self] = None
-        tunnels.accepted += 1
 
     @property
     def streams(self) -> int:
@@ -143,6 +146,16 @@ class TunnelLink:
         return self.state in (State.CLOSING, State.GONE)
 
     # The connection
+
+    def _made(self) -> None:
+        # Not before: a handshake that fails ends without a word.
+        tunnels = self._tunnels
+        tunnels.accepted += 1
+        if len(tunnels.links) >= tunnels.most:
+            tunnels.refused["too many"] = tunnels.refused.get("too many", 0) + 1
+            self.state = State.CLOSING
+            self.http2.abort()
+        tunnels.links[self] = None
 
     def _ready(self) -> None:
         timeouts = self._tunnels.timeouts
@@ -180,6 +193,8 @@ class TunnelLink:
         tunnels = self._tunnels
         before, self.state = self.state, State.GONE
         tunnels.links.pop(self, None)
+        if self.http2.cut is not None:
+            tunnels.cut[self.http2.cut] = tunnels.cut.get(self.http2.cut, 0) + 1
         self._wait(None, None)
         if self._heartbeat is not None:
             self._heartbeat.stop()
@@ -243,6 +258,8 @@ class TunnelLink:
         data = self._rpc.data_to_send()
         if data and self._control is not None:
             self._control.send_data(data)
+            if self._control.backlog > _LARGEST_MESSAGE_BACKLOG:
+                self._refuse("it asks and does not read")
 
     def trailers_received(self, headers: Headers) -> None:
         self._control_ended()
