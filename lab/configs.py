@@ -134,6 +134,7 @@ def _routing(routing: WorldRouting, run: RunDir) -> Routing:
         algorithm=routing.algorithm,
         params=dict(routing.params),
         plugin=None if routing.source is None else str(run.algorithm(routing.algorithm)),
+        beside=list(routing.beside),
         hop_limit=routing.hop_limit,
         probe=Probe(
             every=routing.probe.every,

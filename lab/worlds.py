@@ -94,6 +94,10 @@ def check_routing(document: Document, world: World) -> None:
             document.problem(key, found.found, found.allowed, found.hint)
         else:
             _check_params(document, found, routing.params)
+    for number, name in enumerate(routing.beside):
+        if name not in CATALOGUE:
+            here = ("routing", "beside", number)
+            document.problem(here, shown(name), either(CATALOGUE, 40), near_miss(name, CATALOGUE))
     try:
         estimator(_plain(routing.probe.estimator))
     except RoutingError as error:

@@ -224,6 +224,13 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, bool | int | float | str | tuple[str, ...]],
         Meta(description="Parameters of the algorithm."),
     ] = field(default_factory=dict)
+    beside: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names of further algorithms that PoPs work out as well: a request with the header "
+            "`popnet-algorithm` takes the one it names."
+        ),
+    ] = ()
     hop_limit: Annotated[int, Meta(ge=1, le=16, description="Most PoPs that a path may enter.")] = 6
     probe: Probe = Probe()
     damping: Damping = Damping()
