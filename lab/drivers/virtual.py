@@ -152,6 +152,7 @@ class VirtualWorld:
         self.failures: list[dict[str, Any]] = []
         configs.write_algorithm(plan, self.dir)
         virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops, plan.world.access.certificates)
+        policy.write(self.dir.policy, policy.of_plan(plan))
 
     # Life
 
