@@ -102,7 +102,7 @@ def test_nonsense_instead_of_link_state(edge: Any, exchange: Any, path: bytes, b
     async def scenario(world: Any) -> None:
         await world.start("AB", PAIR)
         rogue = Rogue(world, exchange)
-        await rogue.dial("D")
+        await rogue.dial("A")
         post = exchange()
         post.stream = rogue.http2.open(post)
         post.stream.send_headers(
