@@ -43,7 +43,8 @@ class Heartbeat:
         if self._http2.bytes_in != self._seen:
             self._seen = self._http2.bytes_in
             since = self._unanswered_since = None
-        if since is not None and now - since >= self._deadline_s:
+        # The same sum as below: another form of it may fall short by a rounding error, and beat for ever.
+        if since is not None and now >= since + self._deadline_s:
             self._timer = None
             if self._on_silence is not None:
                 self._on_silence()
