@@ -18,6 +18,7 @@ from pops.core.probing import Prober, ProbeSettings
 from pops.core.registry import Connection, Registry
 from pops.core.zone import zones
 from pops.drivers.admin import Admin
+from pops.drivers.algorithm import Guard
 from pops.drivers.dns import TcpDoor, UdpDoor
 from pops.drivers.linkstate import LinkState
 from pops.drivers.overlay import OverlayMesh
@@ -70,6 +71,7 @@ class PopProcess:
         notifier: Notifier | None = None,
         events: EventLog | None = None,
         prober: Prober | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -89,7 +91,7 @@ class PopProcess:
             members=(pop.name for pop in config.pops),
         )
         self.registry = Registry(config.tunnels, most=limits.tunnel_connections)
-        self.ways = Routes(config, self.lsdb, events=self.events, clock=clock)
+        self.ways = Routes(config, self.lsdb, events=self.events, clock=clock, guard=guard)
         self.wants_outcomes = self.ways.wants_outcomes
         tunnel_ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
         ingress = Ingress(

@@ -177,6 +177,11 @@ class RouteTable:
         return min(times, default=None)
 
     @property
+    def error(self) -> str | None:
+        """What is wrong with the algorithm's last answer."""
+        return self._error
+
+    @property
     def damping(self) -> Damping:
         return self._damper.damping
 

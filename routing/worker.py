@@ -27,6 +27,11 @@ from routing.errors import AlgorithmError, PluginError, RoutingError
 from routing.graph import Load, latency_graph
 from routing.table import MOST_PATHS, RouteTable, decided
 
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
 # Longer messages than this are refused on either side: 330 PoPs that all know each other are 6 MB.
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -60,10 +65,15 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """Paths by tunnel, or what went wrong."""
+    """Paths by tunnel, or what went wrong; what the decision took of the processor, and how often it waited.
+
+    Who asks sees how long an answer took, but not whether that was the plug-in or a machine with too much to do.
+    """
 
     routes: dict[str, list[WirePath]]
     error: str | None = None
+    cpu_s: float = 0.0
+    waits: int = 0
 
 
 _LINK = ("rtt_s", "jitter_s", "loss", "samples", "age_s")
@@ -169,7 +179,18 @@ def serve(file: str, source: BinaryIO, sink: BinaryIO) -> None:
     rng = random.Random(hello.seed)
     questions = msgspec.msgpack.Decoder(Question)
     while (body := _read(source)) is not None:
-        say(_answer(algorithm, state_of(questions.decode(body), params, memory, rng)))
+        state = state_of(questions.decode(body), params, memory, rng)
+        cpu_s, waits = _spent()
+        answer = _answer(algorithm, state)
+        cpu_after_s, waits_after = _spent()
+        say(msgspec.structs.replace(answer, cpu_s=cpu_after_s - cpu_s, waits=waits_after - waits))
+
+
+def _spent() -> tuple[float, int]:
+    """Seconds of processor until now, and how often this process has waited for something of its own accord."""
+    times = os.times()
+    waits = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    return times.user + times.system, waits
 
 
 def check(file: str) -> str:

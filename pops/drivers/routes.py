@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from pops.config import PopConfig
+from pops.drivers.algorithm import AlgorithmRunner, Guard, chosen
 from routing.api import Outcome, Path
 from routing.catalogue import algorithm
+from routing.damping import Damping
 from routing.lsdb import Lsdb
-from routing.table import RouteTable
+from routing.table import RouteChange, RouteTable
 from runtime.clock import Clock
 from runtime.events import EventLog
 from wire.overlay import LONGEST_PATH
@@ -25,15 +27,34 @@ from wire.overlay import LONGEST_PATH
 class Routes:
     """`table` is the one in force; those in `beside` are computed on the same knowledge, for requests that ask."""
 
-    def __init__(self, config: PopConfig, lsdb: Lsdb, *, events: EventLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: PopConfig,
+        lsdb: Lsdb,
+        *,
+        events: EventLog,
+        clock: Clock,
+        guard: Guard | None = None,
+    ) -> None:
         routing = config.routing
+        damping = Damping(
+            min_gain_pct=routing.damping.min_gain_pct,
+            min_gain_s=routing.damping.min_gain,
+            hold_s=routing.damping.hold,
+            max_moved_pct=routing.damping.max_moved_pct,
+            interval_s=routing.damping.interval,
+        )
         relays = min(routing.hop_limit - 1, LONGEST_PATH - 2)
         self.table = RouteTable(
             config.name,
-            algorithm(routing.algorithm),
+            chosen(config, guard),
             routing.params,
             max_relays=relays,
             rng=random.Random(f"{config.seed}/{config.name}/routing"),
+            damping=damping,
+        )
+        self.runner = AlgorithmRunner(
+            config, self.table, done=self._told, events=events, clock=clock, guard=guard
         )
         self.beside: Mapping[str, RouteTable] = {
             name: RouteTable(
@@ -42,6 +63,7 @@ class Routes:
                 {},
                 max_relays=relays,
                 rng=random.Random(f"{config.seed}/{config.name}/routing/{name}"),
+                damping=damping,
             )
             for name in routing.beside
         }
@@ -58,6 +80,7 @@ class Routes:
         self._live: set[tuple[str, str]] = set()
         self._begun = False
         self._timer: asyncio.Handle | None = None
+        self._waker: asyncio.TimerHandle | None = None
         self._computed_at = float("-inf")
 
     # What the data path asks
@@ -69,6 +92,8 @@ class Routes:
         table = self.beside[name] if name else self.table
         if table.algorithm.learns:
             table.outcome(outcome)
+            if self._waker is None:
+                self._wake()
 
     def broken(self, path: tuple[str, ...]) -> tuple[str, str] | None:
         """The first link of a path that is not alive."""
@@ -88,6 +113,7 @@ class Routes:
 
     def changed(self, urgent: bool) -> None:
         self.changed_at = now = self._clock()
+        self.runner.start()
         if not self._begun:
             return
         if urgent:
@@ -118,23 +144,44 @@ class Routes:
         now = self._computed_at = self._clock()
         begun = time.perf_counter()
         self._feed(now)
-        for table in self.tables:
-            changes = table.recompute(now)
-            if table is not self.table:
-                continue
-            for change in changes:
-                self._events.emit(
-                    "route_changed",
-                    tunnel=self._names.get(change.tunnel, change.tunnel),
-                    old=_named(change.old),
-                    new=_named(change.new),
-                    reason=change.reason,
-                )
+        self.runner.run(now)
+        for table in self.beside.values():
+            table.recompute(now)
         self.recomputations += 1
         self.seconds += time.perf_counter() - begun
 
+    def _told(self, changes: list[RouteChange]) -> None:
+        """The table in force has been computed anew."""
+        for change in changes:
+            self._events.emit(
+                "route_changed",
+                tunnel=self._names.get(change.tunnel, change.tunnel),
+                old=_named(change.old),
+                new=_named(change.new),
+                reason=change.reason,
+            )
+        self._wake()
+
+    def _wake(self) -> None:
+        """Ask to be called when time alone may change a route, as when a hold ends."""
+        times = [table.wake_at for table in self.tables if table.wake_at is not None]
+        if times and self._timer is None and self._begun:
+            after = max(min(times) - self._clock(), self._wait_s)
+            if self._waker is not None:
+                self._waker.cancel()
+            self._waker = asyncio.get_running_loop().call_later(after, self._woken)
+
+    def _woken(self) -> None:
+        self._waker = None
+        if self._begun and self._timer is None:
+            self._compute()
+
     def stop(self) -> None:
         self._begun = False
+        self.runner.stop()
+        if self._waker is not None:
+            self._waker.cancel()
+            self._waker = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
