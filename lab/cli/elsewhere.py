@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 from typing import IO, Any
 
+from lab.driver import LabError
 from lab.drivers.base import Driver
 from lab.hangup import CALL_VARIABLE
 from lab.launch import UpError
@@ -69,6 +70,14 @@ def after_up(name: str, first_request: str | None) -> None:
     _call(container, ["status"])
     if first_request is not None:
         _call(container, ["first-request", "--from", first_request])
+
+
+def command(name: str, arguments: list[str]) -> int:
+    """Run a command of popnet in a lab of containers that is running; its exit code. It needs no -n."""
+    container = _control(name)
+    if container is None:
+        raise LabError(f"the lab {name} has ended")
+    return _call(container, arguments)
 
 
 def _control(name: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`popnet run`, `popnet load`: a world's timeline and load, in virtual time or in a running lab."""
+"""`popnet run`, `popnet load`: a world's timeline and load, in virtual time or by real packets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from lab import play
 from lab.assertions import AssertionSyntaxError, Verdict, check_all, junit, parse_all
+from lab.cli import bringing
 from lab.cli.app import (
     Code,
     Format,
@@ -22,20 +24,21 @@ from lab.cli.app import (
     put_table,
     say,
 )
-from lab.driver import LabError
+from lab.cli.bringing import By
+from lab.driver import Lab, LabError
 from lab.load import Sample
 from lab.load_summary import Group, Summary, quantile
 from lab.quantities import duration
-from topology.load import load_world
+from lab.worlds import load_world
 from topology.plan import Plan
 
 DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
-_FOREVER = "60s"
 
 FileArgument = Annotated[
     Path | None,
     typer.Argument(help="World file; without one, the default world.", metavar="[FILE]"),
 ]
+SeedOption = Annotated[int | None, typer.Option(help="Instead of the world's own.")]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", help="Write the assertions as JUnit XML.")
 ]
@@ -48,34 +51,66 @@ OutOption = Annotated[
 @app.command()
 def run(
     file: FileArgument = None,
+    driver: Annotated[
+        By,
+        typer.Option(
+            help="virtual: in this process, in virtual time. local, docker: a lab of real packets "
+            "that is brought up for it and ended after it."
+        ),
+    ] = By.virtual,
     until: Annotated[
         str | None,
-        typer.Option(
-            help="Virtual time to run for, once all is ready; default: the timeline and 60s."
-        ),
+        typer.Option(help="Time to run for, once all is ready; default: the timeline and 60s."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the world's own.")] = None,
+    seed: SeedOption = None,
     tls: Annotated[
-        str, typer.Option(help="flights: TLS that only costs its flights. real: with cryptography.")
+        str,
+        typer.Option(
+            help="In virtual time. flights: TLS that only costs its flights. real: with cryptography."
+        ),
     ] = "flights",
     out: OutOption = None,
     junit_file: JunitOption = None,
     output: FormatOption = Format.table,
 ) -> int:
-    """Play a world in virtual time: the same programs, in one process, as fast as they can.
+    """Play a world: its timeline and its load, then check what it asserts.
 
-    No rights, no Docker, any operating system. The same seed gives the same run, byte for byte. Exit code 1 when an
-    assertion of the world does not hold.
+    In virtual time: the same programs, in one process, as fast as they can; no rights, no Docker, any operating
+    system. The same seed gives the same run, byte for byte. By real packets a run takes as long as it says: give
+    --until for a file that plays an hour. Exit code 1 when an assertion of the world does not hold.
     """
-    from lab.drivers.virtual_run import play, seeded
-
     if tls not in ("flights", "real"):
         raise LabError(f"--tls: found {tls!r}, allowed: flights, real")
-    plan = seeded(Plan.of(load_world(file or DEFAULT_WORLD)), seed)
+    plan = play.seeded(Plan.of(load_world(file or DEFAULT_WORLD)), seed)
     assertions = _assertions(plan)
-    until_s = _length(plan) if until is None else duration("--until", until)
+    until_s = play.length(plan) if until is None else duration("--until", until)
+    if driver is By.virtual:
+        return _run_virtually(plan, assertions, until_s, tls, out, junit_file, output)
+    if driver is By.docker and (out or junit_file):
+        raise LabError("--out, --junit: not with --driver docker; -o json has the figures")
+    arguments = ["load", "--timeline", "--for", f"{until_s}s", "--seed", str(plan.seed)]
+    return bringing.in_a_lab(
+        file or DEFAULT_WORLD,
+        driver,
+        lambda lab: _load(lab, plan, assertions, until_s, True, out, junit_file, output),
+        [*arguments, "-o", output.value],
+        idle=True,
+    )
+
+
+def _run_virtually(
+    plan: Plan,
+    assertions: list[Any],
+    until_s: float,
+    tls: str,
+    out: Path | None,
+    junit_file: Path | None,
+    output: Format,
+) -> int:
+    from lab.drivers import virtual_run
+
     begun = time.perf_counter()
-    result = play(plan, until_s, tls="real" if tls == "real" else "flights")
+    result = virtual_run.play(plan, until_s, tls="real" if tls == "real" else "flights")
     took_s = time.perf_counter() - begun
     verdicts = check_all(assertions, result.summary)
     figures = {
@@ -102,7 +137,17 @@ def run(
 @app.command("load")
 def load_command(
     file: FileArgument = None,
-    for_: Annotated[str, typer.Option("--for", help="How long to ask.")] = "30s",
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for", help="How long to ask; default: 30s, with --timeline until it is over."
+        ),
+    ] = None,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Play the timeline too, from the start of the load."),
+    ] = False,
+    seed: SeedOption = None,
     name: NameOption = None,
     out: OutOption = None,
     junit_file: JunitOption = None,
@@ -110,25 +155,45 @@ def load_command(
 ) -> int:
     """Send the world's load through a running lab, and sum up as `popnet run` does.
 
-    FILE may be another world file than the lab's: its `load` and `assert` count. Exit code 1 when an assertion of it
-    does not hold.
+    FILE may be another world file than the lab's: its `load`, `timeline` and `assert` count. Exit code 1 when an
+    assertion of it does not hold. `popnet run FILE --driver local` brings up a lab for it.
     """
-    from lab import load_real
-
     lab = open_lab(name)
-    plan = lab.plan if file is None else Plan.of(load_world(file))
-    assertions = _assertions(plan)
-    samples = load_real.send(lab, plan, duration("--for", for_))
-    from lab.load_summary import summarise
+    plan = play.seeded(lab.plan if file is None else Plan.of(load_world(file)), seed)
+    if for_ is not None:
+        seconds = duration("--for", for_)
+    else:
+        seconds = play.length(plan) if timeline else 30.0
+    return _load(lab, plan, _assertions(plan), seconds, timeline, out, junit_file, output)
 
-    summary = summarise(samples)
-    verdicts = check_all(assertions, summary)
-    figures = {"world": plan.name, "seed": plan.seed, "driver": "local", **summary.to_dict()}
-    _leave(out, figures, samples, None, verdicts)
+
+def _load(
+    lab: Lab,
+    plan: Plan,
+    assertions: list[Any],
+    seconds: float,
+    timeline: bool,
+    out: Path | None,
+    junit_file: Path | None,
+    output: Format,
+) -> int:
+    from lab import play_real
+
+    say(f"{plan.name}: {seconds:g} s of load through the lab {lab.name} ...")
+    played = play_real.play(lab, plan, seconds, timeline=timeline)
+    verdicts = check_all(assertions, played.summary)
+    figures = {
+        "world": plan.name,
+        "seed": plan.seed,
+        "driver": "docker" if lab.in_containers else "local",
+        "until_s": seconds,
+        **played.summary.to_dict(),
+    }
+    _leave(out, figures, played.samples, played.events, verdicts)
     if output is Format.json:
         put_json({**figures, "assertions": _rows(verdicts)})
     else:
-        show(summary)
+        show(played.summary)
     return _verdict(verdicts, plan.name, junit_file, output)
 
 
@@ -137,12 +202,6 @@ def _assertions(plan: Plan) -> list[Any]:
         return parse_all(plan.world.assert_)
     except AssertionSyntaxError as error:
         raise LabError(f"assert: {error}") from None
-
-
-def _length(plan: Plan) -> float:
-    """Until everything the timeline does is over, and a minute more."""
-    ends = [each.at_s + (each.for_s or 0.0) for each in plan.timeline]
-    return max(ends, default=0.0) + duration("", _FOREVER)
 
 
 def _rows(verdicts: list[Verdict]) -> list[dict[str, Any]]:

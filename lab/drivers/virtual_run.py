@@ -8,29 +8,16 @@ import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from lab.drivers.virtual import Tls, VirtualWorld
 from lab.load import Arrival, Sample, arrivals
-from lab.load_summary import Disturbance, Summary, summarise
-from topology.happenings import Happening
+from lab.load_summary import Summary, summarise
+from lab.play import MOVES, converged, disturbances, seeded
 from topology.plan import Plan
+
+__all__ = ["Run", "calm", "play", "seeded"]
 
 # After the end of the load, requests that are under way may still end.
 _GRACE_S = 1.0
-# What changes how packets or requests go: nothing of it happening means that all have found their ways.
-_MOVES = frozenset(
-    {
-        "announced",
-        "catchment_changed",
-        "overlay_down",
-        "overlay_up",
-        "links_changed",
-        "tunnel_connected",
-        "tunnel_lost",
-        "withdrawn",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +44,6 @@ def calm() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def seeded(plan: Plan, seed: int | None) -> Plan:
-    """The same world with other luck."""
-    if seed is None:
-        return plan
-    return Plan.of(msgspec.structs.replace(plan.world, seed=seed))
-
-
-def what(happening: Happening) -> str:
-    """One line for people, e.g. `kill LHR`."""
-    kind = type(happening.what).__name__.lower()
-    match msgspec.to_builtins(happening.what):
-        case {"nodes": nodes}:
-            return f"{kind} {' '.join(nodes)}"
-        case {"links": links}:
-            return f"{kind} {'-'.join(links[0])}"
-        case {"changes": changes}:
-            return f"set {changes[0]['source']}-{changes[0]['destination']}"
-        case {"slopes": slopes}:
-            return f"ramp {slopes[0]['source']}-{slopes[0]['destination']}"
-        case {"groups": groups}:
-            return "partition " + " | ".join(" ".join(group) for group in groups)
-        case _:
-            return kind
-
-
-def disturbances(plan: Plan, until_s: float) -> list[tuple[float, str]]:
-    """When the timeline does something, and when it takes it back."""
-    found = []
-    for happening in plan.timeline:
-        label = what(happening)
-        found.append((happening.at_s, label))
-        if happening.for_s is not None:
-            found.append((happening.at_s + happening.for_s, f"end of {label}"))
-    return sorted((at, label) for at, label in found if at < until_s)
 
 
 def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
@@ -141,8 +92,8 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
             if load is not None:
                 world.run_for(min(timeout_s, _GRACE_S))
         log = world.events.to_bytes()
-        moves = [fact["t"] - begin for fact in world.events.lines if fact["event"] in _MOVES]
-        found = _converged(disturbances(plan, until_s), moves)
+        moves = [fact["t"] - begin for fact in world.events.lines if fact["event"] in MOVES]
+        found = converged(disturbances(plan.timeline, until_s), moves)
         facts = {"virtual_s": round(world.loop.now, 6), "ready_after_s": round(begin, 6)}
         return Run(
             summarise(samples, found, facts),
@@ -152,12 +103,3 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
             begin,
             world.loop.now,
         )
-
-
-def _converged(found: list[tuple[float, str]], moves: list[float]) -> list[Disturbance]:
-    ends = [at for at, _ in found[1:]] + [float("inf")]
-    result = []
-    for (at, label), end in zip(found, ends, strict=False):
-        mine = [move for move in moves if at <= move < end]
-        result.append(Disturbance(at, label, round(max(mine, default=at), 6)))
-    return result

@@ -164,9 +164,7 @@ def _well(samples: Sequence[Sample], struck_s: float, now_s: float, settings: Se
     )
 
 
-def measure(
-    number: int, samples: Iterable[Sample], at_s: float, tunnels_s: float | None
-) -> Event:
+def measure(number: int, samples: Iterable[Sample], at_s: float, tunnels_s: float | None) -> Event:
     """The figures of one event that happened at `at_s` on the samples' clock."""
     by_visitor: dict[str, list[Sample]] = {}
     for sample in sorted(samples, key=lambda sample: sample.t_s):

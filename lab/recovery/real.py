@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Self
 
 from lab.connectors import connectors
 from lab.driver import Lab, LabError
@@ -41,7 +42,10 @@ class RealGround:
             asking.stop()
             return asking.rest()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._asking is not None:
             self._asking.close()
 
