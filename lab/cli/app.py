@@ -72,6 +72,7 @@ _MODULES = (
     "run_virtual",
     "compare",
     "plot",
+    "recovery",
 )
 
 
