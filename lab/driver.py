@@ -33,7 +33,9 @@ DEFAULT_NAME = "default"
 
 
 class LabError(Exception):
-    """What was asked cannot be done; the text is for people."""
+    """What was asked cannot be done; the text is for people, `code` is what a command exits with."""
+
+    code = 2
 
 
 class NoLabError(LabError):

@@ -12,18 +12,20 @@ announcing a PoP when it is ready, killing it. Times are seconds since the start
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
 import random
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, assert_never
 
 from lab import configs, origin, policy
 from lab.driver import LabError
 from lab.drivers import virtual_pki
+from lab.drivers.watchdog import Overdue, Watchdog
 from lab.load_client import Visit, Visitor
 from lab.resolving import LabResolver
 from lab.rundir import RunDir
@@ -52,6 +54,12 @@ _LOOK_EVERY_S = 0.05
 
 class VirtualWorldError(LabError):
     """This world cannot be had in virtual time; the text says why."""
+
+
+class RunAbortedError(LabError):
+    """A plug-in did not come back; the run is of no use."""
+
+    code = 4
 
 
 class Events:
@@ -148,6 +156,7 @@ class VirtualWorld:
         self._settling = self._stepping = math.inf
         self._landings: dict[tuple[str, str], str | None] = {}
         self.closed = False
+        self.watchdog = Watchdog()
         self.loop.set_exception_handler(self._failed)
         self.failures: list[dict[str, Any]] = []
         configs.write_algorithm(plan, self.dir)
@@ -213,10 +222,25 @@ class VirtualWorld:
         asyncio.set_event_loop(self.loop)
         try:
             result = self.loop.run_until_complete(main)
+        except RuntimeError as error:
+            if self.watchdog.bitten is None:
+                raise
+            self.failures.clear()
+            raise RunAbortedError(self.watchdog.said) from error
         finally:
             asyncio.set_event_loop(None)
         self._raise_failures()
         return result
+
+    @contextlib.contextmanager
+    def _deciding(self, algorithm: str) -> Iterator[None]:
+        """Surrounds what a plug-in decides: when it does not come back, the run ends."""
+        try:
+            with self.watchdog.deciding(algorithm):
+                yield
+        except Overdue:
+            self.loop.stop()
+            raise
 
     def run_for(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
@@ -242,6 +266,7 @@ class VirtualWorld:
         if self.closed:
             return
         self.closed = self.events.closed = True
+        self.watchdog.close()
         self.loop.discard()
         self.nodes.clear()
         self._visitors.clear()
@@ -286,6 +311,7 @@ class VirtualWorld:
                 wall=lambda: _EPOCH_S + self.loop.time(),
                 notifier=_ProgramNotifier(ready, lambda: self.announce(node.name, False)),
                 events=_ProgramEvents(self.events, node.name),
+                guard=self._deciding,
             )
             await node.pop.run(asyncio.Event())
 
