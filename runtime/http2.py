@@ -68,6 +68,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         # The code for which we cut the connection; None as long as we did not.
         self.cut: str | None = None
         self.opened = 0
+        # What `bytes_in` was when somebody found that the peer answers no more; see `silent`.
+        self.silent_at = -1
         self.bytes_in = 0
         self.bytes_out = 0
         self._engine = create(engine, self.role, self.settings, self)
@@ -140,6 +142,16 @@ class Http2Connection(asyncio.BufferedProtocol):
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def silent(self) -> bool:
+        """Whether the peer was found to answer no more, and nothing came from it since."""
+        return self.silent_at == self.bytes_in
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the oldest PING left that has no answer yet."""
+        return next(iter(self._pings.values()), None)
 
     def ping(self, payload: bytes | None = None) -> bytes:
         """Send a PING now; `on_ping_ack` gets the payload and the RTT. Returns the (eight-byte) payload."""

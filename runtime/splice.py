@@ -15,6 +15,9 @@ How ends map:
     right lost, no final head yet    `on_end` decides: left is untouched, and is the owner's to answer
     right lost after the head        left is reset (INTERNAL_ERROR: the answer is incomplete)
     right lost with NO_ERROR         when its answer is complete that is normal: left is told to send no more
+
+An owner that may have to send a request again asks with `keep` that the beginning of its body stays here: while the
+whole of it fits, and no response has begun. Nothing is copied, it is the memory that the body came in.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from wire.http2.engine import ErrorCode
 HeadHook = Callable[[Headers], Headers | None]
 EndHook = Callable[["Splice", int | None], None]
 
+# Pieces of a body that are kept: one that comes byte by byte costs more than its bytes.
+_MOST_KEPT = 64
 _DISCARD = Discard()
 
 
@@ -47,6 +52,10 @@ class _Upward:
         if splice.up_complete:
             return  # an offered upgrade that was not taken ends its request a second time
         splice.bytes_up += len(data)
+        kept = splice.kept
+        if kept is not None:
+            fits = splice.bytes_up <= splice._keep and len(kept) < _MOST_KEPT
+            splice.kept = (*kept, data) if fits else None
         right = splice.right
         right.send_data(data, end=end)
         if end:
@@ -57,6 +66,7 @@ class _Upward:
             splice.left.credit(len(data))
 
     def trailers_received(self, headers: Headers) -> None:
+        self.splice.kept = None
         self.splice.right.send_trailers(headers)
         self.splice._up_ended()
 
@@ -93,6 +103,7 @@ class _Downward:
             headers = changed
         if final:
             splice.answered = True
+            splice.kept = None
         splice.left.send_headers(headers, end=end)
         if end:
             splice._down_ended()
@@ -140,12 +151,14 @@ class Splice:
     """
 
     __slots__ = (
+        "_keep",
         "_owed_down",
         "_owed_up",
         "answered",
         "bytes_down",
         "bytes_up",
         "down_complete",
+        "kept",
         "left",
         "left_lost",
         "on_end",
@@ -162,6 +175,7 @@ class Splice:
         on_head: HeadHook | None = None,
         on_end: EndHook | None = None,
         request_ended: bool = False,
+        keep: int = 0,
     ) -> None:
         self.left = left
         self.right = right
@@ -173,10 +187,21 @@ class Splice:
         self.down_complete = False
         self.bytes_up = 0
         self.bytes_down = 0
+        # What was sent on of the request's body, or None when that is more than is here (or a trailer came).
+        self.kept: tuple[bytes, ...] | None = ()
+        self._keep = min(keep, HIGH_WATER)
         self._owed_up = 0
         self._owed_down = 0
         left.user = _Upward(self)
         right.user = _Downward(self)
+
+    def send_again(self, kept: tuple[bytes, ...]) -> None:
+        """Begin the request's body with what an earlier splice of the same left stream has kept."""
+        self.kept = kept
+        last = len(kept) - 1
+        for number, data in enumerate(kept):
+            self.bytes_up += len(data)
+            self.right.send_data(data, end=self.up_complete and number == last)
 
     def abandon(self, code: int) -> None:
         """The owner gives up (a timeout): the right side is reset, the left one is the owner's to answer."""

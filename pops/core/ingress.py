@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import random
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pops.core import pages
+from pops.core.failover import IDEMPOTENT_METHODS
 from pops.core.pages import Problem
 from pops.core.policy import Verdict
 from wire.headers import (
@@ -36,8 +37,8 @@ Headers = list[tuple[bytes, bytes]]
 LOOP_TOKEN = b"popnet"
 # A service may call a site of the same edge, and that one another: this often is no accident.
 MOST_PASSES = 8
-# A request that may be sent again after it was perhaps received (RFC 9110 section 9.2.1).
-SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+# By which routing algorithm's table a request wants to go, where several run side by side.
+ALGORITHM = b"popnet-algorithm"
 
 # The usual fields of a request pass without a closer look. Everything else is looked at.
 _PASS = frozenset(
@@ -72,7 +73,7 @@ _FIRST_PASS = (CDN_LOOP, LOOP_TOKEN)
 _IDENTITY = (b"accept-encoding", b"identity")
 _FORGED_PREFIXES = (b"cf-", b"x-forwarded-", b"popnet-", b"x-popnet-")
 # `cdn-loop` is set anew, the others are read out and have their own place.
-_TAKEN = frozenset({b"host", b"expect", b"upgrade", CDN_LOOP}) | HOP_BY_HOP
+_TAKEN = frozenset({b"host", b"expect", b"upgrade", CDN_LOOP, ALGORITHM}) | HOP_BY_HOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ class Request:
     offers_upgrade: bool  # to something that is not carried here: an ordinary request without body
     expects_continue: bool
     length: int | None
-    safe: bool
+    idempotent: bool  # may be received twice (RFC 9110 section 9.2.2)
+    algorithm: str = ""  # beside the PoP's own, where the request names one of those
     rule: str = ""  # the security rule that let it pass, where there is a policy
 
 
@@ -155,8 +157,10 @@ class Ingress:
         *,
         body_limit: int,
         header_limit: int,
+        beside: Iterable[str] = (),
     ) -> None:
         self._me = me
+        self._beside = {name.encode(): name for name in beside}
         self._hosts = dict(hosts)
         self._rng = rng
         self._body_limit = body_limit
@@ -170,6 +174,7 @@ class Ingress:
         """Decide on one request head, given in HTTP/2 form."""
         ray = self.new_ray()
         method = path = authority = accept = loop = b""
+        algorithm = ""
         upgrade = protocol = host_field = b""
         encoding = length_text = b""
         expects = False
@@ -198,6 +203,8 @@ class Ingress:
                     expects = value.lower() == b"100-continue"
                 elif name == CDN_LOOP:
                     loop = loop + b", " + value if loop else value
+                elif name == ALGORITHM:
+                    algorithm = self._beside.get(value, "")
                 elif name == b"te" and b"trailers" in value.lower():
                     out.append((b"te", b"trailers"))
             elif name == b"content-length":
@@ -270,7 +277,8 @@ class Ingress:
             bool(upgrade) and not websocket,
             expects,
             length,
-            method in SAFE_METHODS,
+            method in IDEMPOTENT_METHODS,
+            algorithm,
             rule,
         )
 

@@ -205,14 +205,15 @@ class Registry:
         return best
 
     def exits(self) -> tuple[LsaExit, ...]:
-        """What the other PoPs are told. Loads ride along; they alone are never a reason to tell."""
+        """What the other PoPs are told. One that is left alone for now is to them as one that drains; the load is a
+        power of two, so that it changes seldom."""
         return tuple(
             LsaExit(
                 c.tunnel,
                 c.name,
                 round(c.advertised_rtt_s * 1e6),
-                float(c.carrier.streams),
-                c.draining,
+                float(c.advertised_load),
+                c.avoided,
             )
             for c in sorted(self, key=lambda c: (c.tunnel, c.name))
         )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pops.core import egress, pages
+from pops.core.failover import Trouble
 from pops.core.ingress import Refusal, Request
-from pops.core.pages import Problem
+from pops.core.pages import SECURITY_FIELD, Problem
 from pops.core.timing import server_timing
 from pops.drivers.exchange import Exchange
-from routing.api import Path
+from routing.api import Outcome, Path
 from runtime.splice import Splice, answer
 from runtime.streams import Headers
 from wire.errors import WireError
-from wire.http2.engine import ErrorCode
 from wire.overlay import (
     EXIT,
     FAULT,
@@ -33,10 +33,6 @@ PATH_FIELD = b"popnet-path"
 CONNECTION_FIELD = b"popnet-connection"
 
 _ACCEPT_KEY = b"sec-websocket-accept"
-# A request that met one of these has reached no connector, whatever its method.
-_UNTOUCHED = frozenset({FaultCode.NO_TUNNEL, FaultCode.LOOP, FaultCode.ROUTE, FaultCode.DRAINING})
-# May have reached it: only a safe request is sent again.
-_UNCERTAIN = frozenset({FaultCode.OVERLAY, FaultCode.TUNNEL_LOST})
 
 
 @lru_cache(maxsize=1024)
@@ -48,10 +44,15 @@ def _way_fields(path: tuple[str, ...], exit_name: str) -> tuple[tuple[bytes, byt
     return way, (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode())
 
 
+def _security_field(rule: str) -> Headers:
+    """Which rule let a request pass, where there is a policy."""
+    return [(SECURITY_FIELD, rule.encode("latin-1", "replace"))] if rule else []
+
+
 class IngressExchange(Exchange):
     """A visitor's request at the PoP where it entered."""
 
-    __slots__ = ("attempts", "path", "paths", "request", "timings", "way")
+    __slots__ = ("exit", "path", "request", "timings", "trouble", "ways")
 
     def headers_received(self, headers: Headers, end: bool) -> None:
         proxy = self.proxy
@@ -67,49 +68,51 @@ class IngressExchange(Exchange):
         self.request: Request = request
         self.request_ended = end or (request.offers_upgrade and not request.length)
         self.websocket = request.websocket
-        self.paths = proxy.world.routes(request.tunnel)
-        self.attempts = 0
-        self.way = 0
+        self.idempotent = request.idempotent
+        self.trouble: Trouble | None = None
         self.path: tuple[str, ...] = ()
+        self.exit = ""
+        self.ways = iter(proxy.world.routes(request.tunnel, request.algorithm))
+        proxy.budget.requests += 1
         # An HTTP/1.1 server says it by itself, once nothing has answered the head.
         if request.expects_continue and not end and self.left.peer.protocol == "h2":
             self.left.send_headers([(b":status", b"100")])
         if not self.next_way():
             self.give_up()
 
-    def next_way(self, *, tunnel_lost: bool = False) -> bool:
-        """Send the request by the next path that can be tried. False when there is none."""
-        limit = self.proxy.limits.first_attempts
-        while self.attempts < limit and self.way < len(self.paths):
-            path = self.paths[self.way]
-            self.way += 1
-            # The egress PoP chooses among its connections, so the same way again is another one
-            # only when the connection there was what failed.
-            if (path.pops != self.path or tunnel_lost) and self.send_by(path):
-                self.attempts += 1
+    def next_way(self) -> bool:
+        """Send the request by the next way that can be tried. False when there is none."""
+        for path in self.ways:
+            if (self.trouble is None or path.pops not in self.trouble.tried) and self.send_by(path):
                 return True
         return False
 
     def send_by(self, path: Path) -> bool:
         proxy, request = self.proxy, self.request
         pops = path.pops
-        self.path = pops
+        self.path, self.exit = pops, path.connection
         if len(pops) == 1:
-            found = proxy.world.tunnel(request.tunnel, path.connection)
-            if found is None:
-                self.fault = Fault(FaultCode.NO_TUNNEL, proxy.me)
-                return False
-            self.connection = found[0]
-            self.send_on(found[1], request.headers)
-            return True
+            if self.leave_by(request.tunnel, path.connection, request.headers):
+                return True
+            self.fault = self.fault or Fault(FaultCode.NO_TUNNEL, proxy.me)
+            return False
         http2 = proxy.world.neighbor(pops[1])
-        if http2 is None:
+        if http2 is None or http2.silent:
             self.fault = Fault(FaultCode.OVERLAY, proxy.me, f"no connection to {pops[1]}")
             return False
         self.connection = None
         route = encode_route(pops, proxy.hop_limit, request.tunnel, path.connection)
         self.send_on(http2, [*request.headers, route])
         return True
+
+    def doubted(self, now: float) -> Fault | None:
+        fault = super().doubted(now)
+        if fault is None and len(self.path) > 2:
+            # What happens behind the next hop reaches us as news of the links.
+            broken = self.proxy.world.broken(self.path)
+            if broken is not None:
+                return Fault(FaultCode.OVERLAY, broken[0], f"the link to {broken[1]} is gone")
+        return fault
 
     def on_head(self, headers: Headers) -> Headers | None:
         proxy = self.proxy
@@ -122,6 +125,7 @@ class IngressExchange(Exchange):
             if isinstance(got, Fault):
                 self.failed(got)
                 return None
+            self.connection.errors = 0
             timings: Timings = () if got.origin_s is None else ((ORIGIN, got.origin_s),)
             return self.finish_head(
                 got.status, got.headers, elapsed, timings, self.connection.name, got.switching
@@ -139,7 +143,8 @@ class IngressExchange(Exchange):
                 raise OverlayError("a response without exit")
             exit_name = parse_exit(value)
         except WireError as error:
-            self.failed(Fault(FaultCode.ROUTE, proxy.me, str(error)))
+            # Whoever answered that, the request has perhaps been served.
+            self.failed(Fault(FaultCode.OVERLAY, proxy.me, str(error)))
             return None
         del headers[:3]
         switching = self.websocket and any(field[0] == _ACCEPT_KEY for field in headers)
@@ -157,6 +162,8 @@ class IngressExchange(Exchange):
         """The head that the visitor gets: the origin's fields, and what the edge adds."""
         proxy = self.proxy
         proxy.stats.answered("ingress", status, elapsed)
+        if proxy.world.wants_outcomes:
+            self.tell_outcome(elapsed, ok=True, connection=exit_name)
         if switching and self.left.peer.protocol == "h2":
             # RFC 8441 section 5: the stream is the WebSocket, there is nothing to switch.
             fields = [field for field in fields if field[0] != _ACCEPT_KEY]
@@ -171,6 +178,7 @@ class IngressExchange(Exchange):
             (b":status", status),
             *fields,
             self.request.ray_field,
+            *_security_field(self.request.rule),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
             *_way_fields(self.path, exit_name),
         ]
@@ -182,22 +190,33 @@ class IngressExchange(Exchange):
             proxy.exchanges.pop(self, None)
             return
         if self.problem is None:
-            fault = self.fault
-            if fault is None:
-                self.fault = fault = self.lost_fault(code)
-            untouched = fault.code in _UNTOUCHED or code == ErrorCode.REFUSED_STREAM
-            again = untouched or (fault.code in _UNCERTAIN and self.request.safe)
-            if again and splice.bytes_up == 0:
-                self.request_ended = splice.up_complete
-                proxy.stats.retries += 1
-                tried = fault
-                self.fault = None
-                self.timings = ()
-                if self.next_way(tunnel_lost=tried.code is FaultCode.TUNNEL_LOST):
-                    return
-                self.fault = self.fault or tried
+            fault = self.why(code)
+            if proxy.world.wants_outcomes:
+                self.tell_outcome(proxy.clock() - self.sent_at, ok=False, connection=self.exit)
+            if self.may_go_again(splice, fault, code) and self.go_again(fault):
+                return
+            self.fault = fault
         proxy.exchanges.pop(self, None)
         self.give_up()
+
+    def go_again(self, fault: Fault) -> bool:
+        """By a way that avoids what failed. What is known of the ways now is newer than what was then."""
+        proxy, request = self.proxy, self.request
+        self.timings = ()
+        # The other connection of a tunnel that ends here is nearer than any other PoP.
+        if len(self.path) == 1 and self.leave_by(request.tunnel, self.exit, request.headers):
+            return True
+        if self.trouble is None:
+            self.trouble = Trouble()
+        self.trouble.met(fault, self.path)
+        paths = proxy.world.routes(request.tunnel, request.algorithm)
+        self.ways = iter(self.trouble.ways(paths))
+        return self.next_way()
+
+    def tell_outcome(self, ttfb_s: float, *, ok: bool, connection: str) -> None:
+        request = self.request
+        outcome = Outcome(request.tunnel, self.path, connection, ttfb_s, ok)
+        self.proxy.world.outcome(outcome, request.algorithm)
 
     def give_up(self) -> None:
         problem = self.problem

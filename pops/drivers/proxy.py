@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pops.config import Limits, Timeouts
+from pops.core.failover import RetryBudget
 from pops.core.ingress import Ingress, Visitor
 from pops.core.registry import Connection
 from pops.drivers.exchange import Exchange
@@ -21,24 +22,37 @@ from pops.drivers.ingress import IngressExchange
 from pops.drivers.recent import RecentRequests
 from pops.drivers.stats import ProxyStats
 from pops.drivers.transit import TransitExchange
-from routing.api import Path
+from routing.api import Outcome, Path
 from runtime.clock import Clock
 from runtime.http2 import Http2Connection
 from runtime.streams import Peer, Stream
 
 _VISITORS_REMEMBERED = 4096
+_MOST_KEEPING = 256
 
 
 class World(Protocol):
     """What the data path asks of the rest of the PoP."""
 
-    def routes(self, tunnel: str) -> tuple[Path, ...]: ...
+    @property
+    def wants_outcomes(self) -> bool:
+        """Whether a routing algorithm here learns from what became of requests."""
+
+    def routes(self, tunnel: str, algorithm: str = "") -> tuple[Path, ...]:
+        """Best first. `algorithm` is one of those beside the PoP's own, or ""."""
 
     def neighbor(self, name: str) -> Http2Connection | None:
         """The live data connection to a neighbour."""
 
-    def tunnel(self, tunnel: str, preferred: str) -> tuple[Connection, Http2Connection] | None:
-        """The connection here by which a request for the tunnel leaves, if there is one."""
+    def broken(self, path: tuple[str, ...]) -> tuple[str, str] | None:
+        """The first link of a path that is known to be gone."""
+
+    def tunnel(
+        self, tunnel: str, preferred: str, used: tuple[Connection, ...] = ()
+    ) -> tuple[Connection, Http2Connection] | None:
+        """The connection here by which a request for the tunnel leaves, if there is one that it has not used."""
+
+    def outcome(self, outcome: Outcome, algorithm: str) -> None: ...
 
 
 class Proxy:
@@ -62,12 +76,15 @@ class Proxy:
         self.hop_limit = hop_limit
         self.clock = clock
         self.stats = ProxyStats()
+        self.budget = RetryBudget(
+            share=limits.retry_share, floor_per_s=limits.retries_per_s, now=clock()
+        )
         self.recent = RecentRequests()
         self.exchanges: dict[Exchange, None] = {}
         self._country_of = country_of
         self._visitors: dict[tuple[str, bool, str, str], Visitor] = {}
         # Fine enough that an inner hop's patience ends before an outer one's.
-        self._tick = min(1.0, timeouts.response_head / 40, timeouts.idle / 40)
+        self._tick = min(0.25, timeouts.response_head / 40, timeouts.idle / 40, timeouts.doubt / 4)
         self._sweeper: asyncio.TimerHandle | None = None
 
     def on_visitor(self, stream: Stream) -> IngressExchange:
@@ -77,6 +94,12 @@ class Proxy:
     def on_neighbor(self, stream: Stream) -> TransitExchange:
         """A neighbour sent a request on (a stream on its data connection)."""
         return TransitExchange(self, stream)
+
+    @property
+    def keep_bytes(self) -> int:
+        """How much of a request's body is kept, so that it can be sent again: none while so many requests are
+        under way that it could fill the memory."""
+        return self.limits.keep_bytes if len(self.exchanges) < _MOST_KEEPING else 0
 
     def visitor_of(self, peer: Peer) -> Visitor:
         key = (peer.address, peer.tls, peer.server_name, peer.certificate_name)

@@ -17,7 +17,8 @@ class ProxyStats:
         self.aborted: dict[str, int] = dict.fromkeys(ROLES, 0)
         self.bytes_up: dict[str, int] = dict.fromkeys(ROLES, 0)
         self.bytes_down: dict[str, int] = dict.fromkeys(ROLES, 0)
-        self.retries = 0
+        self.retries: dict[str, int] = {}  # by what had failed
+        self.retries_refused = 0  # for want of budget
         self.head_buckets = {role: [0] * (len(BUCKETS) + 1) for role in ROLES}
         self.head_sum: dict[str, float] = dict.fromkeys(ROLES, 0.0)
 
@@ -33,6 +34,9 @@ class ProxyStats:
         self.bytes_down[role] += down
         if code is not None:
             self.aborted[role] += 1
+
+    def retried(self, code: str) -> None:
+        self.retries[code] = self.retries.get(code, 0) + 1
 
     def refused(self, code: str) -> None:
         self.refusals[code] = self.refusals.get(code, 0) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pops.core import egress, pages
+from pops.core.failover import IDEMPOTENT_METHODS
 from pops.drivers.exchange import Exchange
 from runtime.splice import Splice, answer
 from runtime.streams import Headers
@@ -31,7 +32,7 @@ _INNER_PATIENCE = 0.9
 class TransitExchange(Exchange):
     """A request on its way, at a relay or at the egress PoP."""
 
-    __slots__ = ()
+    __slots__ = ("headers", "route")
 
     def headers_received(self, headers: Headers, end: bool) -> None:
         proxy = self.proxy
@@ -48,6 +49,9 @@ class TransitExchange(Exchange):
             if before.lower() != sender.lower():
                 self.fail(Fault(FaultCode.ROUTE, proxy.me, f"{sender} is not {before}"))
                 return
+            # An ingress PoP writes the pseudo-header fields first, this one before the others.
+            self.idempotent = headers[0][1] in IDEMPOTENT_METHODS
+            proxy.budget.requests += 1
             if route.at_egress:
                 self.leave(route, headers)
             else:
@@ -59,19 +63,16 @@ class TransitExchange(Exchange):
 
     def leave(self, route: SourceRoute, headers: Headers) -> None:
         proxy = self.proxy
-        found = proxy.world.tunnel(route.tunnel, route.connection)
-        if found is None:
+        self.route, self.headers = route, headers
+        self.websocket = (UPGRADE, UPGRADE_WEBSOCKET) in headers
+        if not self.leave_by(route.tunnel, route.connection, headers):
             detail = "no connection of this tunnel ends here"
             self.fail(Fault(FaultCode.NO_TUNNEL, proxy.me, detail))
-            return
-        self.connection = found[0]
-        self.websocket = (UPGRADE, UPGRADE_WEBSOCKET) in headers
-        self.send_on(found[1], headers)
 
     def relay(self, route: SourceRoute, headers: Headers) -> None:
         proxy = self.proxy
         http2 = proxy.world.neighbor(route.next_hop)
-        if http2 is None:
+        if http2 is None or http2.silent:
             detail = f"no connection to {route.next_hop}"
             self.fail(Fault(FaultCode.ROUTE, proxy.me, detail))
             return
@@ -95,6 +96,7 @@ class TransitExchange(Exchange):
         if isinstance(got, Fault):
             self.failed(got)
             return None
+        connection.errors = 0
         proxy.stats.answered("egress", got.status, elapsed)
         before = b"" if got.origin_s is None else add_timing(b"", ORIGIN, got.origin_s)
         return [
@@ -110,8 +112,17 @@ class TransitExchange(Exchange):
         role = "relay" if self.connection is None else "egress"
         proxy.exchanges.pop(self, None)
         proxy.stats.ended(role, splice.bytes_up, splice.bytes_down, code)
-        if not splice.answered and not splice.left_lost:
-            self.fail(self.fault or self.lost_fault(code))
+        if splice.answered or splice.left_lost:
+            return
+        fault = self.why(code)
+        # A relay follows the route it was given; at its end there may be another connection.
+        if (
+            self.connection is not None
+            and self.may_go_again(splice, fault, code)
+            and self.leave_by(self.route.tunnel, self.route.connection, self.headers)
+        ):
+            return
+        self.fail(fault)
 
     def fail(self, fault: Fault) -> None:
         proxy = self.proxy

@@ -141,6 +141,26 @@ class TunnelLink:
     def streams(self) -> int:
         return self.http2.streams
 
+    def silent(self) -> None:
+        tunnels, connection = self._tunnels, self.connection
+        if connection is not None and tunnels.registry.silenced(connection):
+            self._told_off(connection, "it does not answer")
+
+    def spoilt(self) -> None:
+        tunnels, connection = self._tunnels, self.connection
+        if connection is not None and tunnels.registry.spoilt(connection, tunnels.clock()):
+            self._told_off(connection, f"{connection.errors} errors in a row")
+
+    def _told_off(self, connection: Connection, reason: str) -> None:
+        tunnels = self._tunnels
+        tunnels.events.emit(
+            "tunnel_avoided",
+            tunnel=connection.tunnel_name,
+            connection=connection.name,
+            reason=reason,
+        )
+        tunnels.on_change()
+
     @property
     def _closing(self) -> bool:
         return self.state in (State.CLOSING, State.GONE)
@@ -182,8 +202,9 @@ class TunnelLink:
         self._rtt_s = rtt_s
         if self._heartbeat is not None:
             self._heartbeat.acknowledged()
-        if self.connection is not None and self._tunnels.registry.measured(self.connection, rtt_s):
-            self._tunnels.on_change()
+        tunnels, connection = self._tunnels, self.connection
+        if connection is not None and tunnels.registry.measured(connection, rtt_s, tunnels.clock()):
+            tunnels.on_change()
 
     def _idle(self) -> None:
         if self.state is State.DRAINING:

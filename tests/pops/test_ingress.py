@@ -181,9 +181,11 @@ def test_websocket_in_both_dialects() -> None:
     assert (other.websocket, other.offers_upgrade) == (False, True)
 
 
-def test_safe_methods() -> None:
-    assert accepted(head(method="HEAD")).safe
-    assert not accepted(head(method="POST")).safe
+def test_idempotent_methods() -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+        assert accepted(head(method=method)).idempotent
+    for method in ("POST", "PATCH", "BREW"):
+        assert not accepted(head(method=method)).idempotent
 
 
 def test_rays_follow_from_the_seed_and_differ() -> None:

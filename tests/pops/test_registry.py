@@ -124,7 +124,7 @@ def test_draining_ones_only_when_nothing_else_is_left(registry: Registry) -> Non
 
 def test_the_last_leg_is_told_when_it_changed_enough(registry: Registry) -> None:
     connection = add(registry, 0, rtt_s=0.010)
-    assert not registry.measured(connection, 0.0102)
+    assert not registry.measured(connection, 0.0102, 0.0)
     assert registry.exits()[0].rtt_us == 10_000
-    assert any(registry.measured(connection, 0.050) for _ in range(3))
+    assert any(registry.measured(connection, 0.050, 0.0) for _ in range(3))
     assert registry.exits()[0].rtt_us > 20_000
