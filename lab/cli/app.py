@@ -61,6 +61,8 @@ _MODULES = (
     "running",
     "inside",
     "tracing",
+    "why",
+    "routes",
     "nodes",
     "links",
     "watching",

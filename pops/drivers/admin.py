@@ -1,16 +1,19 @@
 """What an operator asks a PoP, as JSON over its admin socket.
 
-GET /ready /status /tunnels /routes /requests?since=NUMBER /metrics      POST /drain
+GET /ready /status /tunnels /requests?since=NUMBER /metrics      POST /drain
+GET /routes /why?tunnel=NAME /graph /lsdb: see drivers/views
 """
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from pops.core.rules import PolicyError
+from pops.drivers import views
 from pops.drivers.metrics import collect
-from routing.api import Path
+from pops.drivers.views import ms
 from runtime.admin import JSON, TEXT, AdminRequest, AdminServer, Answer
 from runtime.metrics import registry
 
@@ -20,10 +23,6 @@ if TYPE_CHECKING:
 
 def _json(value: object, status: int = 200) -> Answer:
     return status, JSON, json.dumps(value, indent=1).encode() + b"\n"
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1e3, 3)
 
 
 def _measured_s(pop: PopProcess, neighbor: str) -> float | None:
@@ -40,7 +39,10 @@ class Admin:
                 ("GET", "/ready"): self.ready,
                 ("GET", "/status"): self.status,
                 ("GET", "/tunnels"): self.tunnels,
-                ("GET", "/routes"): self.routes,
+                ("GET", "/routes"): lambda _: _json(views.routes(pop)),
+                ("GET", "/graph"): lambda _: _json(views.graph(pop)),
+                ("GET", "/lsdb"): lambda _: _json(views.lsdb(pop)),
+                ("GET", "/why"): self.why,
                 ("GET", "/requests"): self.requests,
                 ("POST", "/drain"): self.drain,
                 ("GET", "/policy"): self.policy,
@@ -84,7 +86,7 @@ class Admin:
                 "overlay": {
                     name: {
                         "up": neighbor.up,
-                        "rtt_ms": _ms(_measured_s(pop, name)),
+                        "rtt_ms": ms(_measured_s(pop, name)),
                         "error": neighbor.error,
                     }
                     for name, neighbor in pop.overlay.neighbors.items()
@@ -108,7 +110,7 @@ class Admin:
                 "connection": c.name,
                 "version": c.version,
                 "peer": c.origin_ip,
-                "rtt_ms": _ms(c.rtt_s),
+                "rtt_ms": ms(c.rtt_s),
                 "streams": c.carrier.streams,
                 "draining": c.draining,
                 "age_s": round(now - c.since, 3),
@@ -116,40 +118,13 @@ class Admin:
             for c in sorted(self._pop.registry, key=lambda c: c.name)
         ]
 
-    def routes(self, request: AdminRequest) -> Answer:
-        pop = self._pop
-        now = pop.clock()
-        table = pop.table.snapshot(now)
-        names = {tunnel.id: tunnel.name for tunnel in pop.config.tunnels}
-        return _json(
-            {
-                "me": pop.config.name,
-                "algorithm": table.algorithm,
-                "seq": table.seq,
-                "error": table.error,
-                "computed_s_ago": round(now - pop.ways.changed_at, 3),
-                "tunnels": {
-                    names.get(tunnel, tunnel): [_path(path) for path in paths]
-                    for tunnel, paths in table.routes.items()
-                },
-                "exits": {
-                    names.get(tunnel, tunnel): [
-                        {
-                            "pop": leave.pop,
-                            "connection": leave.connection,
-                            "rtt_ms": _ms(leave.rtt_s),
-                            "draining": leave.draining,
-                        }
-                        for leave in exits
-                    ]
-                    for tunnel, exits in pop.lsdb.exits().items()
-                },
-                "links": [
-                    {"from": one.source, "to": one.destination, "rtt_ms": _ms(one.rtt_s)}
-                    for one in pop.lsdb.links(now)
-                ],
-            }
-        )
+    def why(self, request: AdminRequest) -> Answer:
+        asked = parse_qs(request.query).get("tunnel", [""])[-1]
+        told = views.why(self._pop, asked)
+        if told is None:
+            known = ", ".join(tunnel.name for tunnel in self._pop.config.tunnels) or "none"
+            return 404, TEXT, f"no tunnel {asked!r}; there are {known}\n".encode()
+        return _json(told)
 
     def requests(self, request: AdminRequest) -> Answer:
         """The last requests of visitors, oldest first; with ?since=NUMBER those after that one."""
@@ -187,12 +162,3 @@ class Admin:
     def drain(self, request: AdminRequest) -> Answer:
         self._pop.drain()
         return _json({"draining": True})
-
-
-def _path(path: Path) -> dict[str, Any]:
-    return {
-        "pops": path.pops,
-        "connection": path.connection,
-        "cost_ms": _ms(path.cost_s),
-        "terms_ms": {name: _ms(value) for name, value in path.terms.items()},
-    }

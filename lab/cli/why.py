@@ -1,0 +1,105 @@
+"""`popnet why`: the route of a visitor's requests, every other path with its cost, and what would change it."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lab import explained, seen
+from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table
+from lab.driver import LabError, known
+from lab.explained import Oracle
+
+
+class By(enum.StrEnum):
+    lab = "lab"
+    virtual = "virtual"
+
+
+DriverOption = Annotated[
+    By, typer.Option("--driver", help="lab: the running one. virtual: none, its world is played.")
+]
+WorldOption = Annotated[
+    Path | None,
+    typer.Option("--world", help="World file of the virtual driver.", metavar="FILE"),
+]
+
+
+@contextlib.contextmanager
+def looking(driver: By, name: str | None, world: Path | None) -> Iterator[seen.Seen]:
+    if driver is By.lab:
+        yield seen.in_lab(name)
+        return
+    from lab.cli.running import DEFAULT_WORLD
+
+    with seen.in_virtual_time(world or DEFAULT_WORLD) as found:
+        yield found
+
+
+@app.command()
+def why(
+    host: Annotated[
+        str, typer.Argument(help="A host name, a URL or a tunnel of this world.", metavar="HOST")
+    ],
+    visitor: Annotated[
+        str, typer.Option("--from", help="The city that asks, or a PoP.", metavar="VISITOR")
+    ],
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Add what no PoP knows: declared RTTs, and regret.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every path on every connection, not only the best few.")
+    ] = False,
+    name: NameOption = None,
+    output: FormatOption = Format.table,
+    driver: DriverOption = By.lab,
+    world: WorldOption = None,
+) -> int:
+    """Say why requests take the route they take, and what would change that.
+
+    The PoP where the visitor lands ranks every path it knows by what was measured, term by term; damping keeps the
+    route in force until another one is better by enough. "Flips to 2 if A-B rises 17.2 ms" has been tried: the PoP
+    ran its algorithm on links changed by that much. Exit code 1 when there is no route.
+    """
+    with looking(driver, name, world) as lab:
+        ingress = _ingress(lab, visitor)
+        tunnel = seen.tunnel_of(lab.plan, host)
+        told: dict[str, Any] = lab.ask(ingress, "why", tunnel)
+        truth = _oracle(lab, ingress, tunnel, told) if oracle else None
+    if output is Format.json:
+        chosen = tuple(told["path"]) if told.get("path") else None
+        put_json({**told, **({"oracle": truth.to_dict(chosen)} if truth is not None else {})})
+    else:
+        shown = explained.why(told, truth, everything=everything)
+        put(shown.head)
+        if shown.table.rows:
+            put_table(shown.table.columns, shown.table.rows, shown.table.right)
+        for sentence in shown.sentences:
+            put(sentence)
+    return Code.OK if told.get("path") else Code.CHECK_FAILED
+
+
+def _ingress(lab: seen.Seen, visitor: str) -> str:
+    """Where this visitor's requests enter; a PoP stands for itself."""
+    who = known(visitor, [*lab.plan.world.visitors, *lab.plan.pops], "visitor or PoP")
+    if who in lab.plan.pops:
+        return who
+    lands = lab.lands(who)
+    if lands is None:
+        raise LabError(f"{who} lands nowhere: no PoP announces the anycast address")
+    return lands
+
+
+def _oracle(lab: seen.Seen, ingress: str, tunnel: str, told: dict[str, Any]) -> Oracle:
+    site = lab.plan.world.tunnels[tunnel].site
+    truth = seen.truth_of(lab)
+    paths = dict.fromkeys(tuple(row["path"]) for row in told["candidates"])
+    exits = dict.fromkeys(path[-1] for path in paths)
+    best_s, best = truth.best(ingress, exits, site)
+    by_path = {path: truth.way_s(path, site) * 1e3 for path in paths}
+    return Oracle(by_path, best, best_s * 1e3)

@@ -1,0 +1,137 @@
+"""What the PoPs of a world know and decide, asked the same way of a running lab and of a world in virtual time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from lab.driver import Lab, LabError, known
+from lab.experiment.truth import Rtt, Truth
+from lab.rtts import current_rtts
+from topology.plan import Plan
+
+# In virtual time: how long PoPs have measured before they are asked.
+_MEASURED_FOR_S = 5.0
+
+
+class Seen(Protocol):
+    plan: Plan
+
+    def pops(self) -> list[str]:
+        """Those that serve, in the order of the world file."""
+
+    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
+        """`what`: routes, why, graph, lsdb. LabError when the PoP does not answer or does not know the tunnel."""
+
+    def lands(self, visitor: str) -> str | None: ...
+
+    def rtt_s(self) -> Rtt:
+        """Round trips as the links really are at this moment."""
+
+    def wait(self, seconds: float) -> None: ...
+
+
+class InLab:
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.plan = lab.plan
+
+    def pops(self) -> list[str]:
+        serving = {one["name"] for one in self._lab.status()["nodes"] if one["ready"]}
+        return [pop for pop in self.plan.pops if pop in serving]
+
+    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
+        query = f"?tunnel={quote(tunnel)}" if tunnel else ""
+        answer = self._lab.admin(pop, "GET", f"/{what}{query}")
+        if answer.status != 200:
+            raise LabError(f"{pop}: {answer.body.decode(errors='replace').strip()}")
+        return answer.json()
+
+    def lands(self, visitor: str) -> str | None:
+        rows = self._lab.wan("catchment")["rows"]
+        lands: str | None = next(row["lands"] for row in rows if row["visitor"] == visitor)
+        return lands
+
+    def rtt_s(self) -> Rtt:
+        return current_rtts(self._lab)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class InVirtualTime:
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.plan: Plan = world.plan
+
+    def pops(self) -> list[str]:
+        return [pop for pop in self.plan.pops if self._world.nodes[pop].ready]
+
+    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
+        from pops.drivers import views
+
+        process = self._world.nodes[pop].pop
+        if process is None:
+            raise LabError(f"{pop} does not run")
+        match what:
+            case "routes":
+                return views.routes(process)
+            case "graph":
+                return views.graph(process)
+            case "lsdb":
+                return views.lsdb(process)
+        found = views.why(process, tunnel)
+        if found is None:
+            raise LabError(f"{pop} knows no tunnel {tunnel!r}")
+        return found
+
+    def lands(self, visitor: str) -> str | None:
+        lands: str | None = self._world.lands(visitor)
+        return lands
+
+    def rtt_s(self) -> Rtt:
+        rtt_s: Rtt = self._world.rtt_s
+        return rtt_s
+
+    def wait(self, seconds: float) -> None:
+        self._world.run_for(seconds)
+
+
+def in_lab(name: str | None) -> Seen:
+    return InLab(Lab.open(name))
+
+
+@contextlib.contextmanager
+def in_virtual_time(file: Path) -> Iterator[Seen]:
+    from lab.drivers.virtual import VirtualWorld
+    from lab.worlds import load_world
+
+    with VirtualWorld(Plan.of(load_world(file))) as world:
+        world.start()
+        world.run_for(_MEASURED_FOR_S)
+        yield InVirtualTime(world)
+
+
+def tunnel_of(plan: Plan, text: str) -> str:
+    """The tunnel behind a URL, a host name of the world, or its own name. LabError when there is none."""
+    host = (urlsplit(text).hostname or "") if "//" in text else text.split("/")[0]
+    if host in plan.world.tunnels:
+        return host
+    record = plan.world.dns.get(known(host, [*plan.world.dns, *plan.world.tunnels], "host name"))
+    if record is not None and record.tunnel is not None:
+        return record.tunnel
+    pool = plan.world.load_balancers.get(record.load_balancer or "") if record else None
+    if pool is not None and len(pool.pool) == 1:
+        return next(iter(pool.pool))
+    if pool is not None:
+        raise LabError(f"{host} is a load balancer's; name the tunnel: {', '.join(pool.pool)}")
+    return host
+
+
+def truth_of(seen: Seen) -> Truth:
+    """Declared round trips at this moment, among the PoPs that serve."""
+    return Truth.of(seen.plan, seen.rtt_s(), seen.pops())
