@@ -167,8 +167,8 @@ class Limits(_Part, frozen=True):
     flood_burst: int = (
         1000  # HTTP/2 frames that cost only us, at once; above, the connection is cut
     )
-    dns_answers_per_s: int = 100  # over UDP, to one address (IPv6: one /64); 0: any number
-    dns_burst: int = 400
+    dns_answers_per_s: int = 500  # over UDP, to one address (IPv6: one /64); 0: any number
+    dns_burst: int = 1000
     tunnel_connections: int = 1_000
     attempts: int = 3  # ways tried before the visitor gets an error
     retry_share: float = 0.2  # retries per request, over some seconds

@@ -13,6 +13,7 @@ import random
 import time
 
 from pops.config import PopConfig
+from pops.core.answer_rate import AnswerRate
 from pops.core.ingress import Ingress
 from pops.core.probing import Prober, ProbeSettings
 from pops.core.registry import Connection, Registry
@@ -261,9 +262,12 @@ class PopProcess:
                 self._tunnel_servers.append(server)
         if config.dns is not None:
             data = Zones(zones(config))
+            limits = config.limits
+            rate = AnswerRate(limits.dns_answers_per_s, limits.dns_burst)
             for address in config.dns.addresses:
                 transport, _ = await loop.create_datagram_endpoint(
-                    lambda: UdpDoor(data, self.dns_stats), local_addr=(address, config.dns.port)
+                    lambda: UdpDoor(data, self.dns_stats, rate),
+                    local_addr=(address, config.dns.port),
                 )
                 self._datagrams.append(transport)
                 self._servers.append(

@@ -19,6 +19,7 @@ def collect(pop: PopProcess) -> Iterator[Family]:
     yield from _visitors(pop)
     yield from _tunnels(pop)
     yield from _overlay(pop)
+    yield from _hardening(pop)
     yield Counter(
         "popnet_pop_dns_responses",
         "DNS responses by transport and RCODE.",
@@ -26,6 +27,44 @@ def collect(pop: PopProcess) -> Iterator[Family]:
             ({"transport": transport, "rcode": str(rcode)}, count)
             for (transport, rcode), count in sorted(pop.dns_stats.answers.items())
         ],
+    )
+
+
+def _hardening(pop: PopProcess) -> Iterator[Family]:
+    visitors = pop.visitors.snapshot()
+    yield Counter(
+        "popnet_pop_visitor_connections_refused",
+        "Connections of visitors refused, because there were too many: of all, or of one address.",
+        [
+            ({"limit": "visitor_connections"}, visitors.refused - visitors.refused_by_address),
+            ({"limit": "connections_per_visitor"}, visitors.refused_by_address),
+        ],
+    )
+    doors = {"visitors": visitors.cut, "tunnels": pop.tunnels.cut, "overlay": pop.overlay.cut}
+    yield Counter(
+        "popnet_pop_http2_connections_cut",
+        "HTTP/2 connections ended for what came on them: floods, malformed frames, timeouts.",
+        [
+            ({"door": door, "error": error}, count)
+            for door, cut in doors.items()
+            for error, count in sorted(cut.items())
+        ],
+    )
+    yield Counter(
+        "popnet_pop_overlay_strangers",
+        "Link state refused: its sender has a certificate, and is no neighbour.",
+        [({}, pop.overlay.strangers)],
+    )
+    yield Counter(
+        "popnet_pop_lsa_hearsay",
+        "LSAs refused: they speak of a neighbour that speaks to us itself.",
+        [({}, pop.link_state.flooding.hearsay)],
+    )
+    stats = pop.dns_stats
+    yield Counter(
+        "popnet_pop_dns_limited",
+        "UDP queries of sources that ask too much, by what they got.",
+        [({"answer": "truncated"}, stats.truncated), ({"answer": "none"}, stats.silenced)],
     )
 
 

@@ -46,6 +46,8 @@ class DnsStats:
     def __init__(self) -> None:
         self.answers: dict[tuple[str, int], int] = {}  # (transport, rcode)
         self.ignored = 0
+        # Over UDP, to sources that ask too much: sent to TCP, and not answered at all.
+        self.truncated = self.silenced = 0
 
     def answered(self, transport: str, response: bytes | None) -> None:
         if response is None:
