@@ -154,6 +154,23 @@ def respond(query: bytes, zones: Zones, transport: Transport) -> bytes | None:
     return _encode(message, response, transport)
 
 
+def truncated(query: bytes) -> bytes | None:
+    """The response that sends an asker to TCP: the question alone, so never longer than the query, and made without
+    reading it further. None where silence is right, or where there is no plain question."""
+    if len(query) < 12 or query[2] & 0xF8 or query[4:6] != b"\0\1":
+        return None
+    at = 12
+    while at < len(query) and query[at]:
+        if query[at] > 63:
+            return None
+        at += 1 + query[at]
+    end = at + 5
+    if end > len(query):
+        return None
+    flags = 0x8200 | (query[2] & 0x01) << 8
+    return query[:2] + struct.pack("!HHHHH", flags, 1, 0, 0, 0) + query[12:end]
+
+
 def _bare(query: bytes, rcode: dns.rcode.Rcode) -> bytes:
     """A response of a header alone, made from a query that need not parse."""
     flags = 0x8000 | (query[2] & 0x79) << 8 | int(rcode)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from pops.core.answer_rate import AnswerRate, Verdict
 from pops.drivers.stats import DnsStats
-from wire.dns import Transport, Zones, respond
+from wire.dns import Transport, Zones, respond, truncated
 
 # A resolver that keeps a TCP connection open and silent (RFC 7766 section 6.2.3).
 _TCP_IDLE_S = 10.0
@@ -18,16 +19,26 @@ _TCP_MOST_QUERIES = 64 * 1024
 
 
 class UdpDoor(asyncio.DatagramProtocol):
-    def __init__(self, zones: Zones, stats: DnsStats) -> None:
+    def __init__(self, zones: Zones, stats: DnsStats, rate: AnswerRate) -> None:
         self._zones = zones
         self._stats = stats
+        self._rate = rate
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        response = respond(data, self._zones, Transport.UDP)
+        # Judged before it is read: what nobody is answered costs next to nothing.
+        verdict = self._rate.judge(addr[0], asyncio.get_running_loop().time())
+        if verdict is Verdict.ANSWER:
+            response = respond(data, self._zones, Transport.UDP)
+        elif verdict is Verdict.TRUNCATE:
+            self._stats.truncated += 1
+            response = truncated(data)
+        else:
+            self._stats.silenced += 1
+            return
         self._stats.answered("udp", response)
         if response is not None and self._transport is not None:
             self._transport.sendto(response, addr)
