@@ -39,7 +39,8 @@ class Candidates:
     def __init__(
         self, state: RoutingState, price: Price, relays: Collection[str] | None = None
     ) -> None:
-        self._me = state.me
+        self._state = state
+        self._all_relay = relays is None
         self._links: dict[str, Mapping[str, Link]] = dict(state.graph.adjacency())
         self._price = price
         self._relays = [
@@ -65,13 +66,21 @@ class Candidates:
             self._known[egress] = self._priced(egress)
         return self._known[egress]
 
-    def paths(self, exits: Iterable[Exit]) -> list[Path]:
-        """The ranked paths to `exits`; of equally cheap ones that with fewer relays first."""
+    def paths(self, tunnel: str) -> list[Path]:
+        """The ranked paths to `tunnel`; of equally cheap ones that with fewer relays first.
+
+        The path in use is among them, however far down: damping compares it at the price it has here.
+        """
+        exits = self._state.tunnels[tunnel]
         options = [
             Path(pops, leave.connection, {**terms, "last_leg": leave.rtt_s})
             for leave in exits
             for pops, terms in self.ways(leave.pop)
         ]
+        for old in self._state.previous.get(tunnel, ())[:1]:
+            if self._all_relay and len(old.pops) == 3 and all(p.way != old.way for p in options):
+                kept = self.path(old.way, exits)
+                options += [kept] if kept else []
         return ranked(options)
 
     def path(self, way: Way, exits: Iterable[Exit]) -> Path | None:
@@ -83,11 +92,11 @@ class Candidates:
                 return Path(pops, connection, {**terms, "last_leg": leave.rtt_s})
         return None
 
-    def routes(self, state: RoutingState) -> Routes:
-        return {tunnel: self.paths(exits) for tunnel, exits in state.tunnels.items()}
+    def routes(self) -> Routes:
+        return {tunnel: self.paths(tunnel) for tunnel in self._state.tunnels}
 
     def _priced(self, egress: str) -> list[tuple[tuple[str, ...], dict[str, float]]]:
-        me, links, price = self._me, self._links, self._price
+        me, links, price = self._state.me, self._links, self._price
         if egress == me:
             return [((me,), price(()))]
         options: list[tuple[tuple[str, ...], dict[str, float]]] = []

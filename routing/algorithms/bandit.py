@@ -57,10 +57,10 @@ def decide(state: RoutingState) -> Routes:
     candidates = Candidates(state, rtt_price(params["hop_cost_s"]))
     memory: dict[str, Learnt] = state.memory.setdefault("learnt", {})
     routes = {}
-    for tunnel, exits in state.tunnels.items():
+    for tunnel in state.tunnels:
         learnt = memory.setdefault(tunnel, Learnt(state.now))
         _learn(learnt, tunnel, state)
-        ranking = candidates.paths(exits)
+        ranking = candidates.paths(tunnel)
         learnt.predicted = {path.way: path.cost_s for path in ranking}
         arms = ranking[: int(params["arms"])]
         corrected = [_corrected(path, arms[0].cost_s, learnt, state) for path in arms]

@@ -24,7 +24,7 @@ _UNREACHED_S = 10.0
 
 def decide(state: RoutingState) -> Routes:
     price = rtt_price(state.params["hop_cost_s"])
-    return Candidates(state, price, relays=frozenset(_hubs(state))).routes(state)
+    return Candidates(state, price, relays=frozenset(_hubs(state))).routes()
 
 
 def _hubs(state: RoutingState) -> list[str]:

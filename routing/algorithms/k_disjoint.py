@@ -21,7 +21,7 @@ def decide(state: RoutingState) -> Routes:
     candidates = Candidates(state, rtt_price(state.params["hop_cost_s"]))
     return {
         tunnel: _spread(
-            candidates.paths(exits), int(state.params["k"]), state.params["max_stretch"]
+            candidates.paths(tunnel), int(state.params["k"]), state.params["max_stretch"]
         )
         for tunnel, exits in state.tunnels.items()
     }

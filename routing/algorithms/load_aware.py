@@ -22,7 +22,7 @@ def decide(state: RoutingState) -> Routes:
     loads = {pop: float(node.get("load", 0.0)) for pop, node in state.graph.nodes.items()}
     routes: dict[str, list[Path]] = {}
     for tunnel, exits in state.tunnels.items():
-        ranking = candidates.paths(exits)
+        ranking = candidates.paths(tunnel)
         routes[tunnel] = ranking
         if not ranking:
             continue

@@ -36,4 +36,4 @@ def decide(state: RoutingState) -> Routes:
             "transfer": packets * slowest,
         }
 
-    return Candidates(state, price).routes(state)
+    return Candidates(state, price).routes()

@@ -13,4 +13,4 @@ PARAMS = {"hop_cost_s": 0.001}
 
 
 def decide(state: RoutingState) -> Routes:
-    return Candidates(state, rtt_price(state.params["hop_cost_s"])).routes(state)
+    return Candidates(state, rtt_price(state.params["hop_cost_s"])).routes()

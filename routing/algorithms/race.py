@@ -45,8 +45,8 @@ def decide(state: RoutingState) -> Routes:
     candidates = Candidates(state, rtt_price(state.params["hop_cost_s"]))
     races: dict[str, Race] = state.memory.setdefault("races", {})
     routes: dict[str, list[Path]] = {}
-    for tunnel, exits in state.tunnels.items():
-        ranking = candidates.paths(exits)
+    for tunnel in state.tunnels:
+        ranking = candidates.paths(tunnel)
         routes[tunnel] = ranking
         if not ranking:
             continue

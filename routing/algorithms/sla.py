@@ -35,7 +35,9 @@ def decide(state: RoutingState) -> Routes:
     candidates = Candidates(state, price)
     routes = {}
     for tunnel, exits in state.tunnels.items():
-        paths = ranked(_judged(path, params["max_rtt_s"]) for path in candidates.paths(exits))
+        paths = [_judged(path, params["max_rtt_s"]) for path in candidates.paths(tunnel)]
+        least = min((path.terms["breach"] for path in paths), default=0.0)
+        paths = ranked(_beyond(path, least) for path in paths)
         for old in state.previous.get(tunnel, ())[:1]:
             kept = candidates.path(old.way, exits)
             if kept and (kept := _judged(kept, params["max_rtt_s"])).terms["breach"] == 0.0:
@@ -50,3 +52,8 @@ def _judged(path: Path, max_rtt_s: float) -> Path:
     if terms["overlay"] + terms["last_leg"] > max_rtt_s:
         terms["breach"] += _BREACH_S
     return Path(path.pops, path.connection, terms)
+
+
+def _beyond(path: Path, least: float) -> Path:
+    """What no path can keep is held against none: where all break a threshold, delay decides, and damping sees it."""
+    return Path(path.pops, path.connection, {**path.terms, "breach": path.terms["breach"] - least})

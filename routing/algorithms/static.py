@@ -25,7 +25,7 @@ def decide(state: RoutingState) -> Routes:
     declared = [tuple(text.split(">")) for text in state.params["paths"]]
     routes = {}
     for tunnel, exits in state.tunnels.items():
-        ranking = candidates.paths(exits)
+        ranking = candidates.paths(tunnel)
         if ranking and (learning or tunnel not in learnt):
             learnt[tunnel] = ranking[0].way
         ways = [

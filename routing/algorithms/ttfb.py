@@ -38,4 +38,4 @@ def decide(state: RoutingState) -> Routes:
             "processing": processing_s * max(0, len(links) - 1),
         }
 
-    return Candidates(state, price).routes(state)
+    return Candidates(state, price).routes()
