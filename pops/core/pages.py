@@ -78,6 +78,16 @@ def body_too_large(limit: int) -> Problem:
     )
 
 
+def body_too_slow(rate: int) -> Problem:
+    return Problem(
+        408,
+        "body-too-slow",
+        "Request timeout",
+        Failed.REQUEST,
+        f"less than {rate} bytes a second came of its body",
+    )
+
+
 def headers_too_large(limit: int) -> Problem:
     return Problem(
         431,

@@ -164,6 +164,8 @@ class Exchange:
         splice = self.splice
         if splice is None:
             return
+        if self.dawdles(splice, now):
+            return
         progress = splice.bytes_up + splice.bytes_down
         if progress != self.progress:
             self.progress = progress
@@ -210,6 +212,10 @@ class Exchange:
         connection.carrier.silent()
         detail = f"connection {connection.index} does not answer"
         return Fault(FaultCode.TUNNEL_LOST, self.proxy.me, detail)
+
+    def dawdles(self, splice: Splice, now: float) -> bool:
+        """Whether it was ended because its request does not come. Only where the visitor is ours to judge."""
+        return False
 
     def lost_fault(self, code: int | None) -> Fault:
         """The next hop went away before it answered, or took nothing."""

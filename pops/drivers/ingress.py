@@ -230,6 +230,22 @@ class IngressExchange(Exchange):
         proxy.recent.add(now, elapsed, address, request, status, way, "", problem.code)
         self.refuse(problem, request.ray, request.accept, self.path, head=request.method == b"HEAD")
 
+    def dawdles(self, splice: Splice, now: float) -> bool:
+        """A body in drops holds a request open at every hop. Who has begun to answer seems to want it so."""
+        limits, elapsed = self.proxy.limits, now - self.sent_at
+        if (
+            elapsed < self.proxy.timeouts.request_body
+            or splice.up_complete
+            or splice.answered
+            or self.websocket
+            or splice.bytes_up >= limits.request_body_rate * elapsed
+            or splice.right.backlog
+        ):
+            return False
+        self.problem = pages.body_too_slow(limits.request_body_rate)
+        splice.abandon(ErrorCode.CANCEL)
+        return True
+
     def refuse(
         self,
         problem: Problem,
