@@ -73,6 +73,7 @@ _MODULES = (
     "run",
     "run_virtual",
     "compare",
+    "replay",
     "plot",
     "recovery",
 )
@@ -131,7 +132,7 @@ def main() -> None:
         sys.exit(Code.BAD_INPUT)
     except (LabError, RunDirError) as error:
         say(f"popnet: {error}")
-        sys.exit(Code.BAD_INPUT)
+        sys.exit(getattr(error, "code", Code.BAD_INPUT))
     except UnreachableError as error:
         say(f"popnet: {error}; has the lab ended?")
         sys.exit(Code.ABORTED)

@@ -70,7 +70,7 @@ def machine() -> dict[str, str]:
 def manifest(
     argv: Sequence[str],
     *,
-    world: Path,
+    world: Path | None,
     matrix: Path | None,
     plugins: Sequence[Path],
     **facts: Any,
@@ -80,7 +80,7 @@ def manifest(
         "versions": versions(),
         **commit(),
         "lock_sha256": sha256(HOME / LOCK),
-        "world": files([world])[0],
+        "world": next(iter(files([world])), None),
         "matrix": next(iter(files([matrix])), None),
         "plugins": files(plugins),
         "platform": machine(),
