@@ -35,6 +35,7 @@ def in_a_lab(
     arguments: list[str],
     *,
     idle: bool = False,
+    algorithm: str | None = None,
 ) -> int:
     """Bring a world up, work in it, end it. A lab of containers is out of reach from here: there, the command
     `arguments` does the work. `idle`: the timeline does not begin by itself."""
@@ -42,7 +43,9 @@ def in_a_lab(
     for number in _SIGNALS[1:]:
         signal.signal(number, _interrupt)
     try:
-        running = _driver(by).up(file, name, detach=False, progress=_progress, idle=idle)
+        running = _driver(by).up(
+            file, name, detach=False, progress=_progress, idle=idle, algorithm=algorithm
+        )
     except launch.UpError as error:
         say(f"popnet: {error.why}")
         for line in error.log:

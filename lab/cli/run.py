@@ -38,6 +38,13 @@ FileArgument = Annotated[
     Path | None,
     typer.Argument(help="World file; without one, the default world.", metavar="[FILE]"),
 ]
+AlgorithmOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Instead of the file's own: a name, or a Python file (docs/routing/plug-in.md).",
+    ),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of the world's own.")]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", help="Write the assertions as JUnit XML.")
@@ -62,6 +69,7 @@ def run(
         str | None,
         typer.Option(help="Time to run for, once all is ready; default: the timeline and 60s."),
     ] = None,
+    algorithm: AlgorithmOption = None,
     seed: SeedOption = None,
     tls: Annotated[
         str,
@@ -81,7 +89,7 @@ def run(
     """
     if tls not in ("flights", "real"):
         raise LabError(f"--tls: found {tls!r}, allowed: flights, real")
-    plan = play.seeded(Plan.of(load_world(file or DEFAULT_WORLD)), seed)
+    plan = play.seeded(Plan.of(load_world(file or DEFAULT_WORLD, algorithm)), seed)
     assertions = _assertions(plan)
     until_s = play.length(plan) if until is None else duration("--until", until)
     if driver is By.virtual:
@@ -95,6 +103,7 @@ def run(
         lambda lab: _load(lab, plan, assertions, until_s, True, out, junit_file, output),
         [*arguments, "-o", output.value],
         idle=True,
+        algorithm=algorithm,
     )
 
 
@@ -112,6 +121,7 @@ def _run_virtually(
     begun = time.perf_counter()
     result = virtual_run.play(plan, until_s, tls="real" if tls == "real" else "flights")
     took_s = time.perf_counter() - begun
+    _say_failures(result.events)
     verdicts = check_all(assertions, result.summary)
     figures = {
         "world": plan.name,
@@ -132,6 +142,18 @@ def _run_virtually(
         )
         show(result.summary)
     return _verdict(verdicts, plan.name, junit_file, output)
+
+
+def _say_failures(events: bytes) -> None:
+    """An algorithm that failed is no reason to end a run, but one to look at its figures with care."""
+    by_problem: dict[str, list[str]] = {}
+    for line in events.splitlines():
+        if b'"algorithm_failed"' in line:
+            fact = msgspec.json.decode(line)
+            by_problem.setdefault(fact["problem"], []).append(fact["node"])
+    for problem, nodes in list(by_problem.items())[:3]:
+        at = ", ".join(sorted(set(nodes)))
+        say(f"popnet: {problem}; at {at}, which went on with the last good routes, else direct")
 
 
 @app.command("load")
