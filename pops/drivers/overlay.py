@@ -55,6 +55,7 @@ class Neighbor:
         self.first_try: dict[Purpose, asyncio.Event] = {p: asyncio.Event() for p in Purpose}
         self.error: str | None = "not tried yet"
         self._wake: dict[Purpose, asyncio.Event] = {}
+        self._verdict: str | None = None  # why we gave it up, before its connections hear of that
 
     @property
     def data(self) -> Http2Connection | None:
@@ -107,6 +108,7 @@ class Neighbor:
             ready.set()
 
         def on_lost(reason: str) -> None:
+            reason = self._verdict or reason
             if not lost.done():
                 lost.set_result(reason)
             ready.set()
@@ -146,7 +148,7 @@ class Neighbor:
 
     def _up(self, purpose: Purpose, http2: Http2Connection) -> None:
         self.connections[purpose] = http2
-        self.error = None
+        self.error = self._verdict = None
         overlay = self._overlay
         if purpose is Purpose.CONTROL:
             overlay.watch.control_up(self.pop.name, http2)
@@ -169,7 +171,7 @@ class Neighbor:
 
     def give_up(self, reason: str) -> None:
         """Both connections are dead, whatever TCP believes."""
-        self.error = reason
+        self._verdict = reason
         for http2 in list(self.connections.values()):
             http2.abort()
 
