@@ -567,10 +567,13 @@ class Edge:
             await self.until(lambda: all(p.routes(TUNNEL) for p in self.pops.values()))
         return connector
 
-    async def visitor(self, pop: str, sni: str = HOST) -> Visitor:
-        context = ssl.create_default_context(cafile=self.pki / "ca.pem")
-        context.check_hostname = False
-        context.set_alpn_protocols(["h2"])
+    async def visitor(
+        self, pop: str, sni: str = HOST, context: ssl.SSLContext | None = None
+    ) -> Visitor:
+        if context is None:
+            context = ssl.create_default_context(cafile=self.pki / "ca.pem")
+            context.check_hostname = False
+            context.set_alpn_protocols(["h2"])
         visitor = Visitor()
         await asyncio.get_running_loop().create_connection(
             lambda: visitor.http2, self.address(pop), self.https, ssl=context, server_hostname=sni
