@@ -164,7 +164,9 @@ class Exchange:
         splice = self.splice
         if splice is None:
             return
-        if self.dawdles(splice, now):
+        if (problem := self.dawdles(splice, now)) is not None:
+            self.problem = problem
+            splice.abandon(ErrorCode.CANCEL)
             return
         progress = splice.bytes_up + splice.bytes_down
         if progress != self.progress:
@@ -213,9 +215,9 @@ class Exchange:
         detail = f"connection {connection.index} does not answer"
         return Fault(FaultCode.TUNNEL_LOST, self.proxy.me, detail)
 
-    def dawdles(self, splice: Splice, now: float) -> bool:
-        """Whether it was ended because its request does not come. Only where the visitor is ours to judge."""
-        return False
+    def dawdles(self, splice: Splice, now: float) -> Problem | None:
+        """What is wrong with a request that does not come. Only where the visitor is ours to judge."""
+        return None
 
     def lost_fault(self, code: int | None) -> Fault:
         """The next hop went away before it answered, or took nothing."""

@@ -230,7 +230,7 @@ class IngressExchange(Exchange):
         proxy.recent.add(now, elapsed, address, request, status, way, "", problem.code)
         self.refuse(problem, request.ray, request.accept, self.path, head=request.method == b"HEAD")
 
-    def dawdles(self, splice: Splice, now: float) -> bool:
+    def dawdles(self, splice: Splice, now: float) -> Problem | None:
         """A body in drops holds a request open at every hop. Who has begun to answer seems to want it so."""
         limits, elapsed = self.proxy.limits, now - self.sent_at
         if (
@@ -241,10 +241,8 @@ class IngressExchange(Exchange):
             or splice.bytes_up >= limits.request_body_rate * elapsed
             or splice.right.backlog
         ):
-            return False
-        self.problem = pages.body_too_slow(limits.request_body_rate)
-        splice.abandon(ErrorCode.CANCEL)
-        return True
+            return None
+        return pages.body_too_slow(limits.request_body_rate)
 
     def refuse(
         self,
