@@ -22,6 +22,7 @@ class Arrival:
     at_s: float
     visitor: str
     url: str
+    method: str = "GET"
 
 
 def stream(*key: object) -> Random:
@@ -38,6 +39,8 @@ def arrivals(
     visitors = load.visitors or tuple(plan.world.visitors)
     urls, weights = _urls(load)
     when = stream(seed, "load", "when")
+    methods, shares = list(load.methods), list(load.methods.values())
+    how = stream(seed, "load", "methods")
     whose = {name: stream(seed, "load", name) for name in visitors}
     mean_s = 1 / load.rate_per_s
     number, at_s = 0, 0.0
@@ -57,7 +60,7 @@ def arrivals(
         url = luck.choices(urls, weights)[0]
         if load.sizes:
             url = url.replace("{size}", str(luck.choice(load.sizes)))
-        yield Arrival(at_s, visitor, url)
+        yield Arrival(at_s, visitor, url, how.choices(methods, shares)[0] if methods else "GET")
 
 
 def _urls(load: Load) -> tuple[list[str], list[float]]:
@@ -84,6 +87,7 @@ class Sample:
     tls_s: float
     first_byte_s: float
     total_s: float
+    method: str = "GET"
 
     @property
     def ok(self) -> bool:
@@ -107,6 +111,7 @@ class Sample:
             tls_s=round(phases.get("tls", 0.0), 6),
             first_byte_s=round(visit.first_byte_s, 6),
             total_s=round(visit.total_s, 6),
+            method=arrival.method,
         )
 
 

@@ -64,7 +64,7 @@ class Asking:
                     "timeout_s": timeout_s,
                     "keep_alive": keep_alive,
                     "visitor": visitor,
-                    "arrivals": [[one.at_s, one.url] for one in by_visitor[visitor]],
+                    "arrivals": [[one.at_s, one.url, one.method] for one in by_visitor[visitor]],
                 }
                 self._tell(visitor, json.dumps(task).encode())
             for visitor, program in self._programs.items():
@@ -184,12 +184,12 @@ async def ask(task: dict[str, Any]) -> None:
     loop.add_reader(sys.stdin.fileno(), stop)
 
     async def one(arrival: Arrival) -> None:
-        visit = await visitor.get(arrival.url)
+        visit = await visitor.get(arrival.url, method=arrival.method)
         _print(json.dumps(asdict(Sample.of(arrival, visit, visit.started - begin))))
 
     async with asyncio.TaskGroup() as tasks:
-        for at_s, url in task["arrivals"]:
-            arrival = Arrival(at_s, task["visitor"], url)
+        for at_s, url, method in task["arrivals"]:
+            arrival = Arrival(at_s, task["visitor"], url, method)
             try:
                 async with asyncio.timeout(max(0.0, begin + at_s - time.monotonic())):
                     await stopped.wait()

@@ -26,6 +26,10 @@ class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Annotated[int, Meta(ge=0)], ...],
         one_or_many("Bytes, each as likely as the others."),
     ] = ()
+    methods: Annotated[
+        dict[Annotated[str, Meta(pattern="^[A-Z]+$")], Positive],
+        Meta(description="HTTP methods, each with its weight; without a body. Left out: GET."),
+    ] = field(default_factory=dict)
     arrivals: Annotated[
         Literal["poisson", "constant", "uniform"],
         Meta(description="uniform: one request in each interval, anywhere in it."),

@@ -63,7 +63,9 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
             following = next(planned, None)
             if following is not None:
                 world.loop.at(begin + following.at_s, ask, following)
-            task = world.asking(arrival.visitor, arrival.url, timeout_s=timeout_s)
+            task = world.asking(
+                arrival.visitor, arrival.url, method=arrival.method, timeout_s=timeout_s
+            )
 
             def done(task: asyncio.Task[object]) -> None:
                 if task.cancelled() or world.closed:
