@@ -22,8 +22,10 @@ from lab.experiment.files import ALL, Row, Sample, number, write
 from lab.experiment.stats import FEWEST_BLOCKS
 from lab.experiment.summary import TTFB, summarise
 from lab.experiment.truth import RELAYS, Prediction, declared_rtt, predict
+from lab.worlds import AlgorithmChoiceError, with_algorithm
 from routing.catalogue import algorithm as catalogued
 from routing.errors import RoutingError
+from topology.model import World
 from topology.plan import Plan
 
 Progress = Callable[[int, int, str], None]
@@ -64,10 +66,7 @@ def algorithms(texts: Sequence[str]) -> tuple[Contender, ...]:
     found = []
     for text in (one.strip() for one in texts):
         if text.endswith(".py"):
-            path = Path(text).resolve()
-            if not path.is_file():
-                raise LabError(f"--algorithms: found {text!r}, allowed: a file that is there")
-            found.append(Contender(path.stem, path))
+            found.append(Contender(Path(text).stem, Path(text)))
             continue
         try:
             found.append(Contender(catalogued(text).name))
@@ -79,6 +78,17 @@ def algorithms(texts: Sequence[str]) -> tuple[Contender, ...]:
             f"--algorithms: found {', '.join(names)}, allowed: at least two, each of them once"
         )
     return tuple(found)
+
+
+def worlds(plan: Plan, contenders: Sequence[Contender]) -> dict[str, World]:
+    """The world by each of them. A file is read and looked at once, here. Raises LabError."""
+    try:
+        return {
+            one.name: with_algorithm(plan.world, one.name if one.file is None else str(one.file))
+            for one in contenders
+        }
+    except AlgorithmChoiceError as error:
+        raise LabError(str(error).replace("--algorithm:", "--algorithms:", 1)) from None
 
 
 def urls(plan: Plan, given: str | None) -> tuple[str, ...]:
@@ -129,7 +139,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """What the table does not say, for people."""
-        found = []
+        found = self._failures()
         for row in self.overall():
             promised = self.predictions.get(row.algorithm)
             if promised is not None:
@@ -149,6 +159,17 @@ class Comparison:
                 f"{blocks} blocks of time are too few for a verdict, which needs {FEWEST_BLOCKS}: "
                 "ask for more requests or more seeds"
             )
+        return found
+
+    def _failures(self) -> list[str]:
+        found = []
+        for name in self.wanted.names:
+            mine = [one for one in self.samples if one.algorithm == name]
+            causes = Counter(one.error or f"status {one.status}" for one in mine if not one.ok)
+            found += [
+                f"{count} of {len(mine)} requests by {name} failed: {cause}"
+                for cause, count in causes.most_common(3)
+            ]
         return found
 
     def control_rates(self) -> dict[str, float]:
@@ -277,14 +298,13 @@ def compare(wanted: Wanted, *, progress: Progress = lambda done, of, what: None)
         every_s=wanted.every_s,
         block_s=wanted.block_s,
     )
-    files = {one.name: str(one.file) for one in wanted.algorithms if one.file is not None}
-    worlds: list[virtual.Played] = []
+    played: list[virtual.Played] = []
     many = len(wanted.seeds) * len(wanted.names)
     progress(0, many, "")
-    for played in virtual.play(
-        wanted.plan, designed, wanted.names, warm_up_s=wanted.warm_up_s, files=files
+    for one in virtual.play(
+        worlds(wanted.plan, wanted.algorithms), designed, warm_up_s=wanted.warm_up_s
     ):
-        worlds.append(played)
-        progress(len(worlds), many, f"seed {played.seed}, {played.algorithm}")
-    samples = [sample for world in worlds for sample in world.samples]
-    return Comparison(wanted, samples, worlds, predictions(wanted))
+        played.append(one)
+        progress(len(played), many, f"seed {one.seed}, {one.algorithm}")
+    samples = [sample for one in played for sample in one.samples]
+    return Comparison(wanted, samples, played, predictions(wanted))

@@ -121,9 +121,9 @@ def test_bad_input_is_named() -> None:
         comparing.algorithms(["direct", "nonsense"])
     with pytest.raises(LabError, match="at least two, each of them once"):
         comparing.algorithms(["direct", "direct"])
-    with pytest.raises(LabError, match=r"nowhere\.py.*a file that is there"):
-        comparing.algorithms(["direct", "nowhere.py"])
     plan = Plan.of(parse_world(TRIANGLE))
+    with pytest.raises(LabError, match=r"^--algorithms: found .*nowhere\.py.*a readable"):
+        comparing.worlds(plan, comparing.algorithms(["direct", "nowhere.py"]))
     with pytest.raises(LabError, match=r"other\.example.*app\.example\.com"):
         comparing.urls(plan, "https://other.example/")
     assert comparing.urls(plan, None) == ("https://app.example.com/",)
