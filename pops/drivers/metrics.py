@@ -21,6 +21,14 @@ def collect(pop: PopProcess) -> Iterator[Family]:
     yield from _overlay(pop)
     yield from _hardening(pop)
     yield Counter(
+        "popnet_pop_security_verdicts",
+        "Requests by the security rule that decided, and whether they passed.",
+        [
+            ({"rule": rule, "verdict": verdict}, count)
+            for (rule, verdict), count in sorted(pop.security.hits.items())
+        ],
+    )
+    yield Counter(
         "popnet_pop_dns_responses",
         "DNS responses by transport and RCODE.",
         [
