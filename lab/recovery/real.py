@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 from lab.connectors import connectors
@@ -56,9 +57,12 @@ class RealGround:
         self._do(strike, on=False)
         self._until_ready()
         # As `popnet kill` and `start` of every site: connectors find their PoPs anew.
-        for action in ("kill", "start"):
-            for site in self._lab.plan.world.sites:
-                self._lab.supervisor("node", node=site, do=action, program=None)
+        sites = tuple(self._lab.plan.world.sites)
+        for site in sites:
+            self._lab.supervisor("node", node=site, do="kill", program=None)
+        self._until(lambda: self._dead(sites), "every program of a site is dead")
+        for site in sites:
+            self._lab.supervisor("node", node=site, do="start", program=None)
         self._until_ready()
         time.sleep(SETTLE_S)
 
@@ -66,6 +70,8 @@ class RealGround:
         lab = self._lab
         if strike.kind == "kill":
             for name in strike.targets:
+                if not on:
+                    self._until(partial(self._dead, (name,)), f"the programs of {name} are dead")
                 lab.supervisor("node", node=name, do="kill" if on else "start", program=None)
         elif strike.kind == "vanish":
             for name in strike.targets:
@@ -78,11 +84,22 @@ class RealGround:
             lab.wan("reset", pairs=[list(strike.targets), list(strike.targets[::-1])])
 
     def _until_ready(self) -> None:
+        self._until(self._is_ready, "all is as before")
+
+    def _until(self, holds: Callable[[], bool], what: str) -> None:
         give_up = time.monotonic() + _PATIENCE_S
-        while not self._is_ready():
+        while not holds():
             if time.monotonic() > give_up:
-                raise LabError(f"the lab is not as before within {_PATIENCE_S:.0f} s")
+                raise LabError(f"not within {_PATIENCE_S:.0f} s: {what}")
             time.sleep(_LOOK_S)
+
+    def _dead(self, names: Sequence[str]) -> bool:
+        return all(
+            program["state"] == "dead"
+            for node in self._lab.status()["nodes"]
+            if node["name"] in names
+            for program in node["programs"]
+        )
 
     def _is_ready(self) -> bool:
         if not all(node["ready"] for node in self._lab.status()["nodes"]):
