@@ -15,6 +15,7 @@ import typer
 from lab.cli.app import Code, Format, FormatOption, app, put, put_json, put_table, say
 from lab.cli.run import DEFAULT_WORLD, FileArgument
 from lab.driver import LabError, known
+from lab.launch import UpError
 from lab.quantities import duration
 from lab.worlds import load_world
 from topology.plan import Plan
@@ -23,7 +24,6 @@ from topology.plan import Plan
 class Driver(enum.StrEnum):
     virtual = "virtual"
     local = "local"
-    docker = "docker"
 
 
 class Expected(enum.StrEnum):
@@ -33,6 +33,7 @@ class Expected(enum.StrEnum):
     undecided = "undecided"
 
 
+_SEEDS = {Driver.virtual: 4, Driver.local: 1}
 _QUIET_S = 2.0
 _EVERY = "500ms"
 
@@ -57,15 +58,22 @@ def compare(
         str | None, typer.Option(help="What is asked for; default: the load's, or the first host.")
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="How many: the world's own and those that follow.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many: the world's own and those that follow. Default: 4, by real packets 1.",
+        ),
+    ] = None,
     every: Annotated[
         str, typer.Option(help="Time between two requests, all visitors together.")
     ] = _EVERY,
     warm_up: Annotated[
         str, typer.Option(help="Silence before, so that tables settle; longer when they do not.")
     ] = "20s",
-    driver: Annotated[Driver, typer.Option(help="Where it is played.")] = Driver.virtual,
+    driver: Annotated[
+        Driver,
+        typer.Option(help="virtual: in this process. local: in labs that are brought up for it."),
+    ] = Driver.virtual,
     expect: Annotated[
         Expected | None,
         typer.Option(help="Exit code 1 unless this is the verdict on every algorithm."),
@@ -100,13 +108,20 @@ def compare(
         requests=requests,
         visitors=_visitors(plan, visitors),
         urls=comparing.urls(plan, url),
-        seeds=tuple(range(plan.seed, plan.seed + seeds)),
+        seeds=tuple(range(plan.seed, plan.seed + (seeds or _SEEDS[driver]))),
         every_s=_positive("--every", every),
         warm_up_s=_positive("--warm-up", warm_up),
     )
-    if driver is not Driver.virtual:
-        raise LabError(f"--driver: found {driver.value!r}, allowed for now: virtual")
-    comparison = comparing.compare(wanted, progress=_Progress(begun))
+    progress = _Progress(begun)
+    try:
+        if driver is Driver.virtual:
+            comparison = comparing.compare(wanted, progress=progress)
+        else:
+            comparison = comparing.compare_really(wanted, progress=progress)
+    except UpError as error:
+        progress.end()
+        return _not_up(error)
+    progress.end()
     if out is not None:
         comparison.leave(out, sys.argv)
         _draw(out)
@@ -143,20 +158,35 @@ def _positive(option: str, text: str) -> float:
     return seconds
 
 
+def _not_up(error: UpError) -> int:
+    say(f"popnet: {error.why}")
+    for line in error.log:
+        say(f"    {line}")
+    if error.code == Code.MACHINE_CANNOT:
+        say("`popnet doctor` says what this machine lacks; --driver virtual needs nothing.")
+    return error.code
+
+
 class _Progress:
-    """A line on stderr that is written over, once it takes longer than a moment."""
+    """A line on a terminal that is written over, once it takes longer than a moment."""
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
+        self._shown = False
 
-    def __call__(self, done: int, of: int, what: str) -> None:
+    def __call__(self, text: str, done: float) -> None:
         elapsed = time.monotonic() - self._begun
         if elapsed < _QUIET_S or not sys.stderr.isatty():
             return
-        left = elapsed / done * (of - done) if done else 0.0
-        end = "\n" if done == of else ""
-        sys.stderr.write(f"\r{done}/{of} worlds  {what}  about {left:.0f} s left\033[K{end}")
+        left = f", about {elapsed / done * (1 - done):.0f} s left" if done else ""
+        sys.stderr.write(f"\r{text}{left}\033[K")
         sys.stderr.flush()
+        self._shown = True
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def _draw(out: Path) -> None:
@@ -174,7 +204,7 @@ def _show(comparison: Any, took_s: float) -> None:
     put(
         f"{wanted.plan.name}  {wanted.requests} requests by each of {', '.join(wanted.names)}"
         f"  seeds {wanted.seeds[0]}..{wanted.seeds[-1]}"
-        f"  {comparison.virtual_s:.0f} s of virtual time in {took_s:.1f} s"
+        f"  {comparison.length()}, {took_s:.1f} s in all"
     )
     put_table(
         (

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from lab.driver import LabError
 from lab.drivers.virtual_trace import full_url, site_of
-from lab.experiment import provenance, virtual
-from lab.experiment.design import BLOCK_S, design
+from lab.experiment import provenance, real, virtual
+from lab.experiment.design import BLOCK_S, Ask, design
 from lab.experiment.files import ALL, Row, Sample, number, write
+from lab.experiment.played import Played
 from lab.experiment.stats import FEWEST_BLOCKS
 from lab.experiment.summary import TTFB, summarise
 from lab.experiment.truth import RELAYS, Prediction, declared_rtt, predict
@@ -28,7 +31,8 @@ from routing.errors import RoutingError
 from topology.model import World
 from topology.plan import Plan
 
-Progress = Callable[[int, int, str], None]
+# What happens, and how much of the whole is done, 0 to 1.
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def urls(plan: Plan, given: str | None) -> tuple[str, ...]:
 class Comparison:
     wanted: Wanted
     samples: list[Sample]
-    worlds: list[virtual.Played]
+    worlds: list[Played]
     predictions: dict[str, Prediction] = field(default_factory=dict)
     driver: str = "virtual"
     fidelity_ok: bool | None = None
@@ -126,12 +130,17 @@ class Comparison:
     def rows(self) -> list[Row]:
         costs: Counter[str] = Counter()
         for world in self.worlds:
-            costs[world.algorithm] += world.control_bytes
+            shared = world.algorithm == real.ALL_TOGETHER
+            for name in self.wanted.names if shared else (world.algorithm,):
+                costs[name] += world.control_bytes
         return summarise(self.samples, self.wanted.baseline, costs)
 
-    @property
-    def virtual_s(self) -> float:
-        return sum(world.began_s + world.length_s for world in self.worlds)
+    def length(self) -> str:
+        """How long it all took, in the time of the driver."""
+        if self.driver == "virtual":
+            all_s = sum(world.began_s + world.length_s for world in self.worlds)
+            return f"{all_s:.0f} s of virtual time"
+        return f"{sum(world.length_s for world in self.worlds):.0f} s of measuring"
 
     def overall(self) -> list[Row]:
         """One row for each algorithm but the baseline: everything, time to first byte."""
@@ -144,10 +153,12 @@ class Comparison:
             promised = self.predictions.get(row.algorithm)
             if promised is not None:
                 found.append(_promise(row, promised))
-        rates = self.control_rates()
-        if rates:
-            each = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in rates.items())
-            found.append(f"probing and flooding, all PoPs together, kB/s: {each}")
+        each = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in self.control_rates().items())
+        found.append(f"probing and flooding, all PoPs together, kB/s: {each}")
+        if self.fidelity_ok is False:
+            found.append(
+                "this machine was too busy to be faithful: see `popnet fidelity`, try again"
+            )
         found += [
             f"seed {world.seed}: the routes of {world.algorithm} did not stand still before the measurement"
             for world in self.worlds
@@ -175,10 +186,9 @@ class Comparison:
     def control_rates(self) -> dict[str, float]:
         """Algorithm -> bytes a second, over its worlds."""
         found = {}
-        for name in self.wanted.names:
+        for name in dict.fromkeys(one.algorithm for one in self.worlds):
             rates = [one.control_bytes_per_s for one in self.worlds if one.algorithm == name]
-            if rates:
-                found[name] = sum(rates) / len(rates)
+            found[name] = sum(rates) / len(rates)
         return found
 
     def extra(self) -> dict[str, Any]:
@@ -208,6 +218,12 @@ class Comparison:
     def _gain(self, name: str) -> float | None:
         return next(row.gain_ms for row in self.overall() if row.algorithm == name)
 
+    def _events(self) -> str | None:
+        """Of virtual worlds only: what happens by real packets never happens again to the microsecond."""
+        digests = [one.event_log_sha256 for one in self.worlds]
+        told = [digest for digest in digests if digest is not None]
+        return provenance.digest(told) if told else None
+
     def leave(self, directory: Path, argv: Sequence[str]) -> None:
         """Write the files."""
         wanted = self.wanted
@@ -221,7 +237,7 @@ class Comparison:
             "block_s": wanted.block_s,
             "warm_up_s": wanted.warm_up_s,
             "fidelity_ok": self.fidelity_ok,
-            "event_log_sha256": provenance.digest(one.event_log_sha256 for one in self.worlds),
+            "event_log_sha256": self._events(),
             "worlds": [one.to_dict() for one in self.worlds],
         }
         manifest = provenance.manifest(
@@ -287,9 +303,8 @@ def predictions(wanted: Wanted) -> dict[str, Prediction]:
     return predict(wanted.plan, declared_rtt(wanted.plan), site, wanted.visitors, wanted.names)
 
 
-def compare(wanted: Wanted, *, progress: Progress = lambda done, of, what: None) -> Comparison:
-    """In virtual time: a world for each seed and algorithm."""
-    designed = design(
+def designed(wanted: Wanted) -> dict[int, tuple[Ask, ...]]:
+    return design(
         seeds=wanted.seeds,
         requests=wanted.requests,
         visitors=wanted.visitors,
@@ -298,13 +313,43 @@ def compare(wanted: Wanted, *, progress: Progress = lambda done, of, what: None)
         every_s=wanted.every_s,
         block_s=wanted.block_s,
     )
-    played: list[virtual.Played] = []
+
+
+def compare(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> Comparison:
+    """In virtual time: a world for each seed and algorithm."""
+    played: list[Played] = []
     many = len(wanted.seeds) * len(wanted.names)
-    progress(0, many, "")
     for one in virtual.play(
-        worlds(wanted.plan, wanted.algorithms), designed, warm_up_s=wanted.warm_up_s
+        worlds(wanted.plan, wanted.algorithms), designed(wanted), warm_up_s=wanted.warm_up_s
     ):
         played.append(one)
-        progress(len(played), many, f"seed {one.seed}, {one.algorithm}")
+        text = f"{len(played)}/{many} worlds, last seed {one.seed} by {one.algorithm}"
+        progress(text, len(played) / many)
     samples = [sample for one in played for sample in one.samples]
     return Comparison(wanted, samples, played, predictions(wanted))
+
+
+def compare_really(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> Comparison:
+    """By real packets: a lab for each seed, one after another. Raises LabError, UpError."""
+    files = [one.name for one in wanted.algorithms if one.file is not None]
+    if files:
+        raise LabError(
+            f"--algorithms: found the file {files[0]}.py, allowed: names, where the driver is not virtual; "
+            "PoPs of one lab work out all algorithms beside each other"
+        )
+    played: list[Played] = []
+    fidelity_ok = True
+    for number_, (seed, asks) in enumerate(designed(wanted).items()):
+        plan = Plan.of(msgspec.structs.replace(wanted.plan.world, seed=seed))
+
+        def tell(text: str, done: float = number_ / len(wanted.seeds), seed: int = seed) -> None:
+            progress(f"seed {seed}: {text}", done)
+
+        with real.brought_up(real.beside(plan, wanted.names), tell) as lab:
+            tell("is the network faithful?")
+            fidelity_ok &= real.faithful(lab)
+            until_s = wanted.warm_up_s + (asks[-1].at_s if asks else 0.0)
+            tell(f"{len(asks)} pairs of requests, {until_s:.0f} s")
+            played.append(real.play(lab, asks, warm_up_s=wanted.warm_up_s))
+    samples = [sample for one in played for sample in one.samples]
+    return Comparison(wanted, samples, played, predictions(wanted), "local", fidelity_ok)

@@ -7,11 +7,13 @@ probes is the same for all of them: it is one mesh that probes.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +27,10 @@ from lab.experiment.files import Sample
 from lab.experiment.played import Played, sample_of
 from lab.experiment.truth import Truth
 from lab.fidelity import measure, pairs_in_use, sites_connected_to
+from lab.launch import Launch
 from lab.load_client import Visit
 from lab.rtts import current_rtts
+from lab.rundir import RunDir
 from topology.plan import Plan
 
 _TIMEOUT_S = 20.0
@@ -44,6 +48,20 @@ def beside(plan: Plan, algorithms: Sequence[str]) -> Plan:
         beside=tuple(algorithms),
     )
     return Plan.of(msgspec.structs.replace(plan.world, routing=routing))
+
+
+@contextlib.contextmanager
+def brought_up(plan: Plan, tell: Callable[[str], None]) -> Iterator[Lab]:
+    """A local lab that lives as long as the context. Raises UpError. Its timeline is not played."""
+    launch = Launch(RunDir.of(f"compare-{os.getpid()}"))
+    try:
+        # No way in: nobody knows of this lab, and ports are few.
+        launch.go(plan.idle(), detach=False, gateway={"web": "off", "socks": "off", "city": None})
+        for message in launch.progress():
+            tell(message.get("say", "ready"))
+        yield Lab(launch.run)
+    finally:
+        launch.end()
 
 
 def faithful(lab: Lab) -> bool:
