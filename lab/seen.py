@@ -14,8 +14,8 @@ from lab.experiment.truth import Rtt, Truth
 from lab.rtts import current_rtts
 from topology.plan import Plan
 
-# In virtual time: how long PoPs have measured before they are asked.
-_MEASURED_FOR_S = 5.0
+# In virtual time: how long PoPs have measured before they are asked. Longer than a route is young.
+_MEASURED_FOR_S = 15.0
 
 
 class Seen(Protocol):

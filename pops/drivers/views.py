@@ -43,7 +43,12 @@ def routes(pop: PopProcess) -> dict[str, Any]:
     shown = table.snapshot(now)
     names = _names(pop)
     straight = direct.decide(table.last[0]) if table.last is not None else {}
-    was = {change.tunnel: change for change in shown.changes}
+    # Another connection at the same egress is no news to anybody.
+    was = {
+        change.tunnel: change
+        for change in shown.changes
+        if (change.old and change.old.pops) != (change.new and change.new.pops)
+    }
     rows = []
     for tunnel, paths in shown.routes.items():
         standing = table.standing(tunnel, now)
