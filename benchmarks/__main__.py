@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.report import Row, show
 
-NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual")
+NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding")
 
 
 def main() -> int:

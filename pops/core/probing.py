@@ -85,6 +85,7 @@ class _Link:
     __slots__ = (
         "burst",
         "burst_left",
+        "due",
         "estimate",
         "heard",
         "jitter_s",
@@ -105,6 +106,7 @@ class _Link:
     def __init__(self, settings: ProbeSettings, state: State, heard: int, now: float) -> None:
         self.burst: list[float] = []
         self.burst_left = settings.burst
+        self.due = now  # when something is to be done about it: what `Prober._due` said last
         self.state = state
         self.estimate: float | None = None
         self.heard = heard  # octets from there when it was last looked
@@ -150,7 +152,12 @@ class Prober:
     @property
     def next_at(self) -> float:
         """When `handle_timer` has something to do."""
-        return min((self._due(link) for link in self._links.values()), default=inf)
+        return min([link.due for link in self._links.values()], default=inf)
+
+    def due(self, neighbor: str) -> float:
+        """The same, of one neighbour."""
+        link = self._links.get(neighbor)
+        return inf if link is None else link.due
 
     @property
     def period_s(self) -> float:
@@ -189,8 +196,13 @@ class Prober:
         sent_at = None if link is None else link.outstanding.pop(number, None)
         if link is None or sent_at is None:
             return False
+        link.waiting_since = min(link.outstanding.values()) if link.outstanding else inf
+        new = self._take(link, sent_at, now)
+        link.due = self._due(link)
+        return new
+
+    def _take(self, link: _Link, sent_at: float, now: float) -> bool:
         rtt_s = now - sent_at
-        link.waiting_since = min(link.outstanding.values(), default=inf)
         if link.estimate is None:
             return self._in_burst(link, rtt_s, now)
         if rtt_s <= self._patience(link):
@@ -285,7 +297,8 @@ class Prober:
         for neighbor, link in list(self._links.items()):
             if stood_still and link.waiting_since < inf:
                 link.waiting_since += stood_still
-            if self._due(link) > by:
+                link.due = self._due(link)
+            if link.due > by:
                 continue
             if by >= self._death(link):
                 heard = self.received(neighbor)
@@ -296,6 +309,7 @@ class Prober:
                 link.heard = heard
                 link.waiting_since = now
             self._probe(neighbor, link, now, effects)
+            link.due = self._due(link)
         return effects
 
     def _probe(self, neighbor: str, link: _Link, now: float, effects: list[Effect]) -> None:

@@ -55,7 +55,7 @@ class Probes:
         (number,) = struct.unpack("!Q", payload)
         if self.prober.answered(neighbor, number, self._clock()):
             self._on_measured(neighbor, first)
-        if self.prober.next_at < self._armed_for:
+        if self.prober.due(neighbor) < self._armed_for:
             self._arm()
 
     def stop(self) -> None:
