@@ -44,6 +44,10 @@ def replay(
     every: Annotated[
         str, typer.Option(help="How far apart slices are for the algorithms' own timers.")
     ] = "60s",
+    rounds: Annotated[
+        int,
+        typer.Option(min=1, help="Decisions within a slice for what learns from outcomes."),
+    ] = 4,
     hop_cost: Annotated[
         str, typer.Option(help="What each relay of a path costs when it is judged.")
     ] = "1ms",
@@ -63,7 +67,8 @@ def replay(
     Every node is a PoP that wants to reach every other one. GAIN is what the direct path takes more, in ms, over all
     pairs and slices; OF ORACLE its share of what the best single relay, chosen with knowledge of slice t + 1, would
     have gained; CHANGES the share of routes that changed per slice; WORSE the share of pairs that took over 1 ms and
-    1 % longer than direct. What learns from outcomes, and every plug-in, runs on the sampled pairs only (PAIRS).
+    1 % longer than direct. What learns from outcomes, and every plug-in, runs on the sampled pairs only (PAIRS), and
+    decides several times in a slice: TRIED is the share of those decisions, not judged, with another path.
 
     popnet replay rtts.npz --algorithms all --out results
     popnet replay rtts.csv --algorithms one-relay,./mine.py --estimator min:5 --damping-pct 10
@@ -77,6 +82,7 @@ def replay(
         damping=Damping(min_gain_pct=damping_pct, min_gain_s=damping_ms / 1e3),
         pairs=pairs,
         every_s=_positive("--every", every),
+        rounds=rounds,
         hop_cost_s=duration("--hop-cost", hop_cost),
         seed=seed,
     )
@@ -98,6 +104,7 @@ def replay(
         "estimator": settings.estimator,
         "damping": {"min_gain_pct": damping_pct, "min_gain_ms": damping_ms},
         "every_s": settings.every_s,
+        "rounds": rounds,
         "hop_cost_ms": 1e3 * settings.hop_cost_s,
         "sampled_pairs": len(next(iter(played.sample.values())).pairs),
         "findings": [asdict(finding) for finding in read.findings],
@@ -156,7 +163,8 @@ def _contenders(algorithms: str, params: Sequence[str]) -> tuple[list[Any], list
     if BASELINE not in texts:
         texts.insert(0, BASELINE)
     given = _params(params)
-    found, files = [], []
+    found: list[Any] = []
+    files: list[Path] = []
     for text in dict.fromkeys(texts):
         is_file = text.endswith(".py")
         name = Path(text).stem if is_file else text
@@ -226,6 +234,7 @@ def _show(lines: Sequence[Any]) -> None:
         "P95",
         "OF ORACLE %",
         "CHANGES %",
+        "TRIED %",
         "WORSE %",
         "REGRET ms",
     )
@@ -241,10 +250,11 @@ def _show(lines: Sequence[Any]) -> None:
                 f"{line.gain_p95_ms:.2f}",
                 "-" if line.of_oracle is None else f"{100 * line.of_oracle:.1f}",
                 f"{100 * line.changes:.2f}",
+                "-" if line.tried is None else f"{100 * line.tried:.1f}",
                 f"{100 * line.worse:.2f}",
                 f"{line.regret_ms:.2f}",
             )
             for line in lines
         ],
-        right="lrrrrrrrrr",
+        right="lrrrrrrrrrr",
     )

@@ -5,6 +5,10 @@
 The judge counts what a request would have met: the RTT of the path's links in slice t + 1 and `hop_cost_s` for each
 relay. Direct and the oracles are judged alike; the oracles see slice t + 1 itself. All pairs are judged for what has an
 array form, and a sample of pairs for everything, so that all can be compared on the same ones.
+
+What learns from outcomes decides `rounds` times in a slice, with requests in between that meet the slice itself: a
+race or a bandit's trials are short beside a slice. Only the last decision is judged; what the trials cost is not, but
+how many there were is told.
 """
 
 from __future__ import annotations
@@ -60,6 +64,8 @@ class Settings:
     pairs: int
     """How many are sampled, for what has no array form and for samples.csv."""
     every_s: float
+    rounds: int
+    """Decisions within a slice for what learns from outcomes; the last one is judged on the next slice."""
     hop_cost_s: float
     seed: int
 
@@ -71,6 +77,7 @@ class Judged:
     pairs: Pairs
     rtt_s: list[Vector] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
+    tried: list[float] = field(default_factory=list)
     paths: list[Relays] = field(default_factory=list)
 
     def add(self, rtt_s: Vector, changed: int, paths: Relays | None) -> None:
@@ -147,9 +154,17 @@ def play(
             progress(done, steps, f"slice {t + 1}, {name}")
         graph = graph_of(names, rtts, t + 1) if walking else None
         for name, walk in walking.items():
-            relays = walk.decide(graph, t, now)
+            present = np.nan_to_num(seen, nan=np.inf, posinf=np.inf)
+            tries = []
+            for turn in range(settings.rounds):
+                at = now + turn * settings.every_s / settings.rounds
+                relays = walk.decide(graph, t, at)
+                tries.append(relays)
+                if turn < settings.rounds - 1:
+                    walk.hear(_cost(present, some, relays, settings.hop_cost_s))
             cost = _cost(truth, some, relays, settings.hop_cost_s)
             walk.hear(cost)
+            sample[name].tried += [float(_moved(one, relays).mean()) for one in tries[:-1]]
             sample[name].add(cost, int(_moved(before.get(name), relays).sum()), relays)
             before[name] = relays
             done += 1

@@ -41,6 +41,7 @@ class Line:
 
     `of_oracle` is the share of what the best single relay would have gained on the same pairs; `changes` the share of
     routes that changed from one slice to the next; `worse` the share of pairs that lost more than 1 ms and 1 % by it;
+    `tried` is the share of decisions within slices, which nobody judged, that had another path than the judged one;
     `failed` the share that had a direct way and no way by it.
     """
 
@@ -54,6 +55,7 @@ class Line:
     gain_p95_ms: float
     of_oracle: float | None
     changes: float
+    tried: float | None
     worse: float
     failed: float
     regret_ms: float
@@ -84,7 +86,7 @@ def _line(name: str, group: str, judged: Mapping[str, Judged]) -> Line:
     base, own = direct[known], mine[known]
     gains = base - own
     possible = (base - single[known]).sum()
-    changed = judged[name].changed[1:]
+    changed, tried = judged[name].changed[1:], judged[name].tried
     return Line(
         algorithm=name,
         group=group,
@@ -96,6 +98,7 @@ def _line(name: str, group: str, judged: Mapping[str, Judged]) -> Line:
         gain_p95_ms=_percentile(gains, 95),
         of_oracle=float(gains.sum() / possible) if possible > 0 else None,
         changes=sum(changed) / (len(changed) * direct.shape[1]) if changed else 0.0,
+        tried=sum(tried) / len(tried) if tried else None,
         worse=float((gains < -np.maximum(MARGIN_MS, MARGIN_SHARE * base)).mean()),
         failed=float((np.isfinite(direct) & ~np.isfinite(mine)).mean()),
         regret_ms=float((own - best[known]).mean()),

@@ -76,11 +76,8 @@ class _Pop:
         for tunnel in self.tunnels:
             ranked = list(routes.get(tunnel, ()))
             best = next(iter(self.routes.get(tunnel, ())), None)
-            wishes.append(
-                Wish(
-                    tunnel, best and self._now(best, ranked, graph), ranked, known=best is not None
-                )
-            )
+            current = best and self._now(best, tunnel, ranked, graph)
+            wishes.append(Wish(tunnel, current, ranked, known=best is not None))
         verdicts = self.damper.judge(wishes, frozenset(), now)
         self.routes = {
             tunnel: (verdict.path,) for tunnel, verdict in verdicts.items() if verdict.path

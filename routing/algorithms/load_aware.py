@@ -31,9 +31,7 @@ def decide(state: RoutingState) -> Routes:
         old = next((path.way for path in state.previous.get(tunnel, ())), None)
         first = next((path for path in near if path.way == old), near[0])
         others = [path for path in near if path is not first]
-        if not others:
-            continue
-        second = state.rng.choice(others)
+        second = state.rng.choice(others) if others else first
         have, could = (_load(path, loads, exits) for path in (first, second))
         chosen = second if could < have * (1 - state.params["margin"]) else first
         # What the less loaded path costs more must not count against it when damping compares.

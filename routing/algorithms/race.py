@@ -40,6 +40,10 @@ class Race:
     finished: set[Way] = field(default_factory=set)
     times: dict[Way, float] = field(default_factory=dict)
 
+    @property
+    def over(self) -> bool:
+        return self.heat >= len(self.entrants)
+
 
 def decide(state: RoutingState) -> Routes:
     candidates = Candidates(state, rtt_price(state.params["hop_cost_s"]))
@@ -53,7 +57,7 @@ def decide(state: RoutingState) -> Routes:
         race = races.get(tunnel)
         if race is None:
             race = Race(state.now, state.now, _entrants(state, ranking))
-        elif state.now - race.started >= state.params["race_every_s"]:
+        elif race.over and state.now - race.started >= state.params["race_every_s"]:
             entrants = _entrants(state, ranking)
             # Old times of those who run again still count, smoothed.
             times = {way: race.times[way] for way in entrants if way in race.times}
@@ -62,7 +66,7 @@ def decide(state: RoutingState) -> Routes:
         _note(race, [one for one in state.outcomes if one.tunnel == tunnel], state)
         here = {path.way: path for path in ranking}
         _next_heat(race, here, state)
-        if race.heat < len(race.entrants):
+        if not race.over:
             front = here[race.entrants[race.heat]]
         else:
             timed = [here[way] for way in race.entrants if way in here and way in race.times]
@@ -91,7 +95,7 @@ def _note(race: Race, outcomes: list[Outcome], state: RoutingState) -> None:
 
 
 def _next_heat(race: Race, here: Collection[Way], state: RoutingState) -> None:
-    while race.heat < len(race.entrants):
+    while not race.over:
         way = race.entrants[race.heat]
         tired = state.now - race.heat_started >= state.params["heat_s"]
         if way in here and way not in race.finished and not tired:
