@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import re
 
-from tests.attacks import http2
+from tests.attacks import dns, http1, http2, peers, slow
 from tests.attacks.case import Case
 from tests.attacks.target import Target
 
-CASES: list[Case] = [*http2.cases()]
+CASES: list[Case] = [*http2.cases(), *http1.cases(), *slow.cases(), *peers.cases(), *dns.cases()]
 ENGINES = ("ngh2", "h2")
 DEADLINE = 20.0
+
+
+async def judge_waits(target: Target, cases: list[Case]) -> list[tuple[str, str]]:
+    """Attacks that are nothing but waiting, all at once."""
+    async with asyncio.timeout(DEADLINE):
+        happened = await asyncio.gather(*(case.play(target) for case in cases))
+        await target.at_rest()
+        status = await target.bystander()
+    fell = "" if status == 200 else f"another visitor got {status}"
+    return [
+        (what, fell if re.fullmatch(case.expect, what) else f"not {case.expect}")
+        for case, what in zip(cases, happened, strict=True)
+    ]
 
 
 async def judge(target: Target, case: Case) -> tuple[str, str]:

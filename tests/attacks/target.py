@@ -80,7 +80,12 @@ class Target:
         """Another visitor's request, on a connection of its own; the status of its answer."""
         if self._bystander is None or self._bystander.http2.closed:
             self._bystander = await self.edge.visitor("A")
-        return (await self._bystander.fetch("/")).status
+        status = (await self._bystander.fetch("/")).status
+        if not status and self._bystander.http2.closed:
+            # It had been idle for too long, and was told so when it asked.
+            self._bystander = await self.edge.visitor("A")
+            status = (await self._bystander.fetch("/")).status
+        return status
 
     async def at_rest(self) -> None:
         """Nothing of the attack is left: no exchange, no connection of a visitor but the bystander's."""
@@ -133,7 +138,9 @@ class Target:
         return wire
 
     def as_pop(self, name: str) -> ssl.SSLContext:
-        return overlay_context(self.pki / f"overlay-{name}.pem", self.pki / "ca.pem", "client")
+        """With the certificate of the PoP of that name; every other name is that of the file."""
+        file = f"overlay-{name}.pem" if len(name) == 1 else f"{name}.pem"
+        return overlay_context(self.pki / file, self.pki / "ca.pem", "client")
 
     def _kept(self, wire: Wire) -> Any:
         self._wires.append(wire)

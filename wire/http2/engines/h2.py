@@ -33,6 +33,7 @@ _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
 _CONNECTION_WINDOW = 16 * 1024 * 1024
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _is_visible = re.compile(rb"[!-~\x80-\xff]*").fullmatch
 _GONE = (h2.exceptions.ProtocolError, KeyError)
 
@@ -206,8 +207,12 @@ class H2Engine:
                 assert event.stream_id is not None
                 assert event.headers is not None
                 end = event.stream_ended is not None
+                headers = _plain(event.headers)
+                if not any(name == b":status" and _is_status(value) for name, value in headers):
+                    self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
+                    return
                 self._peer_ended(event.stream_id, end)
-                sink.response_received(event.stream_id, _plain(event.headers), end)
+                sink.response_received(event.stream_id, headers, end)
             case h2.events.TrailersReceived():
                 assert event.stream_id is not None
                 assert event.headers is not None
