@@ -38,7 +38,6 @@ _STYLE = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "popnet",
 }
-_MOST_PATHS = 10
 
 
 class NoPlotError(Exception):
@@ -108,6 +107,11 @@ def _headline(axes: Any, results: Results, text: str) -> None:
     axes.text(0, 1.02, _subtitle(results), transform=axes.transAxes, color="#555555", va="bottom")
 
 
+def _legend(axes: Any) -> None:
+    """Beside the curves: inside, it would hide some of them sooner or later."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+
+
 def _cdf(axes: Any, values: Sequence[float], **style: Any) -> None:
     """Steps from 0 to 1, with lines to the left and right edge left out."""
     ordered = sorted(values)
@@ -131,13 +135,13 @@ def _ttfb(pyplot: Any, results: Results) -> Any:
                 color=colour,
                 linewidth=2.4 if name == base else 1.6,
                 alpha=0.7 if name == base else 1.0,
-                label=f"{name}  (mean {mean(values):.1f} ms)",
+                label=f"{name}\nmean {mean(values):.1f} ms",
             )
     axes.set_xlabel("time to the first byte, ms (warm connection)")
     axes.set_ylabel("share of requests")
     axes.set_ylim(0, 1.01)
     axes.set_xlim(left=0)
-    axes.legend(loc="upper left")
+    _legend(axes)
     _headline(axes, results, "Time to the first byte")
     return figure
 
@@ -152,12 +156,12 @@ def _gains(pyplot: Any, results: Results) -> Any:
         if gains:
             worse = sum(gain < -MARGIN_MS for gain in gains) / len(gains)
             better = sum(gain > MARGIN_MS for gain in gains) / len(gains)
-            label = f"{name}  ({100 * better:.0f} % faster, {100 * worse:.0f} % slower by 1 ms)"
+            label = f"{name}\n{100 * better:.0f} % faster, {100 * worse:.0f} % slower by 1 ms"
             _cdf(axes, gains, color=colours[name], linewidth=1.6, label=label)
     axes.set_xlabel(f"slower  <  0  <  faster than {base}, ms")
     axes.set_ylabel("share of pairs")
     axes.set_ylim(0, 1.01)
-    axes.legend(loc="lower right")
+    _legend(axes)
     _headline(axes, results, "Gain of each pair of requests")
     return figure
 
@@ -180,7 +184,9 @@ def _cities(pyplot: Any, results: Results) -> Any:
         ]
     )
     within = max(MARGIN_MS, MARGIN_SHARE * base)
-    axes.axvspan(-within, within, color="#efefef", zorder=0, label=f"margin, {within:.1f} ms")
+    axes.axvspan(
+        -within, within, color="#efefef", zorder=0, label=f"margin of all, {within:.1f} ms"
+    )
     axes.axvline(0, color="#333333", linewidth=0.8)
     axes.axhline(len(groups) - 1.5, color="#bbbbbb", linewidth=0.8)
     for number, name in enumerate(algorithms):
@@ -199,7 +205,7 @@ def _cities(pyplot: Any, results: Results) -> Any:
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(groups) - 0.4)
     axes.set_xlabel(f"gain over {_baseline(results)}, ms of the time to the first byte")
-    axes.legend(loc="lower right")
+    _legend(axes)
     _headline(axes, results, "Mean gain with its 95 % interval")
     return figure
 
