@@ -24,6 +24,10 @@ DECLARED = Tunnel(
 class Carrier:
     streams: int = 0
 
+    def silent(self) -> None: ...
+
+    def spoilt(self) -> None: ...
+
 
 def request(
     index: int = 0,
@@ -128,3 +132,48 @@ def test_the_last_leg_is_told_when_it_changed_enough(registry: Registry) -> None
     assert registry.exits()[0].rtt_us == 10_000
     assert any(registry.measured(connection, 0.050, 0.0) for _ in range(3))
     assert registry.exits()[0].rtt_us > 20_000
+
+
+def test_a_silent_one_gets_nothing_until_it_gives_a_sign_of_life(registry: Registry) -> None:
+    near, far = add(registry, 0, rtt_s=0.010), add(registry, 1, rtt_s=0.050)
+    assert registry.silenced(near)
+    assert not registry.silenced(near), "that is no news"
+    assert registry.choose(str(TUNNEL), near.name) is far
+    assert [leave.draining for leave in registry.exits()] == [True, False]
+    assert registry.measured(near, 0.010, 1.0), "that is news"
+    assert registry.choose(str(TUNNEL), near.name) is near
+
+
+def test_a_draining_one_is_better_than_a_silent_one(registry: Registry) -> None:
+    silent, draining = add(registry, 0, rtt_s=0.010), add(registry, 1, rtt_s=0.050)
+    registry.silenced(silent)
+    draining.draining = True
+    assert registry.choose(str(TUNNEL), silent.name) is draining
+
+
+def test_errors_in_a_row_cost_a_connection_its_requests_for_a_while(registry: Registry) -> None:
+    bad, good = add(registry, 0), add(registry, 1, rtt_s=0.050)
+    assert [registry.spoilt(bad, 1.0) for _ in range(6)] == [False] * 4 + [True, False]
+    assert registry.choose(str(TUNNEL), bad.name) is good
+    registry.measured(bad, 0.010, 10.9)
+    assert registry.choose(str(TUNNEL), bad.name) is good
+    assert registry.measured(bad, 0.010, 11.0)
+    assert registry.choose(str(TUNNEL), bad.name) is bad
+    assert registry.spoilt(bad, 11.1), "once more is enough"
+
+
+def test_a_request_does_not_come_back_to_what_it_has_tried(registry: Registry) -> None:
+    first, second = add(registry, 0), add(registry, 1)
+    assert registry.choose(str(TUNNEL), first.name, (first,)) is second
+    assert registry.choose(str(TUNNEL), first.name, (first, second)) is None
+
+
+def test_the_load_is_told_in_powers_of_two_and_not_at_every_request(registry: Registry) -> None:
+    connection = add(registry, 0)
+    told = []
+    for streams in (1, 2, 3, 2, 3, 4, 7, 5, 9, 8, 7, 5, 4, 3, 0):
+        assert isinstance(connection.carrier, Carrier)
+        connection.carrier.streams = streams
+        if registry.measured(connection, 0.010, 0.0):
+            told.append((streams, registry.exits()[0].load))
+    assert told == [(2, 2.0), (4, 4.0), (9, 8.0), (4, 4.0), (0, 0.0)]
