@@ -59,9 +59,9 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     seq: int
     links: list[tuple[str, str, float, float, float, int, float]]
     loads: dict[str, Load]
-    tunnels: dict[str, list[tuple[str, str, float, float, bool]]]
+    tunnels: dict[str, tuple[Exit, ...]]
     previous: dict[str, list[WirePath]]
-    outcomes: list[tuple[str, tuple[str, ...], str, float, bool]]
+    outcomes: tuple[Outcome, ...]
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -88,16 +88,11 @@ def question(state: RoutingState) -> Question:
             (a, b, *(link[name] for name in _LINK)) for a, b, link in state.graph.edges(data=True)
         ],
         loads={pop: (node["load"], node["age_s"]) for pop, node in state.graph.nodes(data=True)},
-        tunnels={
-            tunnel: [(one.pop, one.connection, one.rtt_s, one.load, one.draining) for one in exits]
-            for tunnel, exits in state.tunnels.items()
-        },
+        tunnels=dict(state.tunnels),
         previous={
             tunnel: [_sent(path) for path in paths] for tunnel, paths in state.previous.items()
         },
-        outcomes=[
-            (one.tunnel, one.pops, one.connection, one.ttfb_s, one.ok) for one in state.outcomes
-        ],
+        outcomes=state.outcomes,
     )
 
 
@@ -109,11 +104,9 @@ def state_of(
         now=asked.now,
         seq=asked.seq,
         graph=latency_graph(asked.me, (MeasuredLink(*link) for link in asked.links), asked.loads),
-        tunnels={
-            tunnel: tuple(Exit(*one) for one in exits) for tunnel, exits in asked.tunnels.items()
-        },
+        tunnels=asked.tunnels,
         previous=_paths(asked.previous),
-        outcomes=tuple(Outcome(*one) for one in asked.outcomes),
+        outcomes=asked.outcomes,
         memory=memory,
         rng=rng,
         params=params,

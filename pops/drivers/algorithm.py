@@ -127,6 +127,7 @@ class AlgorithmRunner:
         self._problem = LOADING
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._children: set[_Child] = set()
 
     # What the PoP calls
 
@@ -151,6 +152,11 @@ class AlgorithmRunner:
     def stop(self) -> None:
         self._stopped = True
         self._end_child()
+
+    async def ended(self) -> None:
+        """After `stop`: the process is gone, too."""
+        for child in list(self._children):
+            await child.gone.wait()
 
     # One decision
 
@@ -224,6 +230,7 @@ class AlgorithmRunner:
     def _spawn(self, file: str) -> None:
         self.state = State.starting
         child = self._child = _Child(self)
+        self._children = {one for one in self._children if not one.gone.is_set()} | {child}
         child.opening = asyncio.get_running_loop().create_task(
             self._open(child, file), name="plug-in"
         )
@@ -234,7 +241,10 @@ class AlgorithmRunner:
         try:
             await asyncio.get_running_loop().subprocess_exec(lambda: child, *command)
         except OSError as error:
+            child.gone.set()
             self.failed(f"cannot be started: {error.strerror or error}")
+            return
+        if child.over:
             return
         child.send(worker.Hello(dict(self._params), self._seed))
 
@@ -275,6 +285,7 @@ class _Child(asyncio.SubprocessProtocol):
 
     def __init__(self, runner: AlgorithmRunner) -> None:
         self.opening: asyncio.Task[None] | None = None
+        self.gone = asyncio.Event()
         self._runner: AlgorithmRunner | None = runner
         self._transport: asyncio.SubprocessTransport | None = None
         self._buffer = bytearray()
@@ -319,7 +330,13 @@ class _Child(asyncio.SubprocessProtocol):
         if self._printed >= MOST_PRINTED:
             sys.stderr.write("\npopnet: the algorithm prints too much; the rest is dropped\n")
 
+    @property
+    def over(self) -> bool:
+        """Nobody wants to hear of it any more."""
+        return self._runner is None
+
     def process_exited(self) -> None:
+        self.gone.set()
         if self._runner is not None and self._transport is not None:
             code = self._transport.get_returncode()
             self._runner.failed(f"has ended its process (exit {code})")
