@@ -82,9 +82,40 @@ class Node(_Part, frozen=True):
 
 
 class Host(_Part, frozen=True):
-    """A public name and the tunnel that serves it."""
+    """A public name and what serves it: a tunnel or a load balancer."""
 
+    tunnel: str | None = None
+    load_balancer: str | None = None
+
+
+class PoolMember(_Part, frozen=True):
     tunnel: str
+    weight: float = 1.0
+
+
+class Health(_Part, frozen=True):
+    """How the service behind each tunnel of a pool is checked. `expect`: 200, or 2xx for all of a hundred."""
+
+    path: str = "/"
+    host: str = ""  # the Host that is asked for
+    expect: list[str] = msgspec.field(default_factory=lambda: ["2xx", "3xx"])
+    every: float = 5.0
+    timeout: float = 2.0
+    fall: int = 2
+    rise: int = 2
+
+
+class Balancer(_Part, frozen=True):
+    """A pool of tunnels. `affinity`: the name of a cookie; `fallback`: a tunnel for when all are down."""
+
+    members: list[PoolMember]
+    steering: Literal[
+        "proximity", "dynamic", "least_outstanding", "random", "weighted", "failover"
+    ] = "proximity"
+    affinity: str | None = None
+    affinity_s: float = 3600.0
+    fallback: str | None = None
+    health: Health = Health()
 
 
 class Tunnel(_Part, frozen=True):
@@ -219,6 +250,8 @@ class PopConfig(_Part, frozen=True):
     neighbors: list[str] = []
     nodes: list[Node] = []
     hosts: dict[str, Host] = {}
+    load_balancers: dict[str, Balancer] = {}
+    records: str | None = None  # JSON file with DNS records that were changed since the world began
     tunnels: list[Tunnel] = []
     routing: Routing = Routing()
     seed: int = 1
@@ -290,9 +323,18 @@ def _check(file: str, config: PopConfig) -> None:
             raise ConfigError(file, f"neighbors[{index}]", repr(name), allowed)
     tunnels = {tunnel.name for tunnel in config.tunnels}
     for host, target in config.hosts.items():
-        if target.tunnel not in tunnels:
+        if target.load_balancer is not None and target.tunnel is None:
+            if target.load_balancer not in config.load_balancers:
+                key, known = f"hosts[{host!r}].load_balancer", ", ".join(config.load_balancers)
+                raise ConfigError(file, key, repr(target.load_balancer), f"one of {known}")
+        elif target.tunnel not in tunnels or target.load_balancer is not None:
             allowed = "one of " + (", ".join(sorted(tunnels)) or "(no tunnel is declared)")
             raise ConfigError(file, f"hosts[{host!r}].tunnel", repr(target.tunnel), allowed)
+    for name, balancer in config.load_balancers.items():
+        for one in [*(m.tunnel for m in balancer.members), *filter(None, [balancer.fallback])]:
+            if one not in tunnels:
+                allowed = "one of " + (", ".join(sorted(tunnels)) or "(no tunnel is declared)")
+                raise ConfigError(file, f"load_balancers[{name!r}]", repr(one), allowed)
     for index, tunnel in enumerate(config.tunnels):
         try:
             uuid.UUID(tunnel.id)

@@ -14,16 +14,19 @@ import time
 
 from pops.config import PopConfig
 from pops.core.answer_rate import AnswerRate
-from pops.core.ingress import Ingress
+from pops.core.ingress import POOL, Ingress
 from pops.core.probing import Prober, ProbeSettings
+from pops.core.records import Record
 from pops.core.registry import Connection, Registry
 from pops.core.zone import zones
 from pops.drivers.admin import Admin
 from pops.drivers.algorithm import Guard
+from pops.drivers.balancers import Balancers, PoolChoice
 from pops.drivers.dns import TcpDoor, UdpDoor
 from pops.drivers.linkstate import LinkState
 from pops.drivers.overlay import OverlayMesh
 from pops.drivers.proxy import Proxy
+from pops.drivers.records import RecordBook
 from pops.drivers.routes import Routes
 from pops.drivers.security import Security
 from pops.drivers.stats import DnsStats
@@ -37,6 +40,7 @@ from runtime.clock import Clock, monotonic
 from runtime.events import EventLog
 from runtime.http2 import Http2Connection
 from runtime.notify import Notifier
+from runtime.streams import Headers
 from runtime.tls import server_context
 from wire.dns import Zones
 
@@ -97,12 +101,22 @@ class PopProcess:
         tunnel_ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
         ingress = Ingress(
             config.name,
-            {host.lower(): tunnel_ids[to.tunnel] for host, to in config.hosts.items()},
+            {},
             self._rng,
             body_limit=limits.body_bytes,
             header_limit=limits.header_bytes,
             beside=config.routing.beside,
         )
+        self._zones = Zones(())
+        self._tunnel_ids = tunnel_ids
+
+        def serve(records: list[Record]) -> None:
+            ingress.set_hosts({record.name: self._target(record) for record in records})
+            hosts = {record.name: record.ttl for record in records}
+            if config.dns is not None:
+                self._zones.replace(zones(config, hosts))
+
+        self.book = RecordBook(config, on_change=serve, events=self.events)
         self.security = Security(ingress, clock=clock, events=self.events, wall=wall)
         if config.policy is not None:
             self.security.load(config.policy)
@@ -124,7 +138,7 @@ class PopProcess:
             most=limits.tunnel_connections,
             engine=config.engine,
             new_id=lambda: self._rng.randbytes(16),
-            on_change=lambda: self.link_state.touch(),
+            on_change=self._tunnels_changed,
             events=self.events,
             clock=clock,
         )
@@ -154,6 +168,17 @@ class PopProcess:
             clock=clock,
         )
         self.link_state.overlay = self.overlay
+        self.link_state.records = self.book
+        self.balancers = Balancers(
+            config,
+            self.registry,
+            routes=self.routes,
+            exits=lambda: self.ways.exits,
+            carrier=self._carrier,
+            on_change=self.link_state.touch,
+            events=self.events,
+            clock=clock,
+        )
         self.visitors = VisitorDoors(
             config.visitors,
             limits=limits,
@@ -177,6 +202,24 @@ class PopProcess:
 
     def broken(self, path: tuple[str, ...]) -> tuple[str, str] | None:
         return self.ways.broken(path)
+
+    def pool(self, target: str, headers: Headers) -> PoolChoice:
+        return self.balancers.choose(target, headers)
+
+    def _target(self, record: Record) -> str:
+        if record.load_balancer:
+            return POOL + record.load_balancer
+        return self._tunnel_ids[record.tunnel]
+
+    def _tunnels_changed(self) -> None:
+        self.balancers.changed()
+        self.link_state.touch()
+
+    @staticmethod
+    def _carrier(connection: Connection) -> Http2Connection | None:
+        assert isinstance(connection.carrier, TunnelLink)
+        http2 = connection.carrier.http2
+        return None if http2.closed else http2
 
     @property
     def table(self) -> RouteTable:
@@ -229,6 +272,7 @@ class PopProcess:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self.link_state.agreed()
+        self.link_state.flooding.starting = False
         self.ways.begin()
         self.ready = True
         self.events.emit("ready", overlay_up=len(self.overlay.up()))
@@ -261,7 +305,7 @@ class PopProcess:
                 )
                 self._tunnel_servers.append(server)
         if config.dns is not None:
-            data = Zones(zones(config))
+            data = self._zones
             limits = config.limits
             rate = AnswerRate(limits.dns_answers_per_s, limits.dns_burst)
             for address in config.dns.addresses:
@@ -313,6 +357,7 @@ class PopProcess:
         self.visitors.close()
         self.link_state.stop()
         self.ways.stop()
+        self.balancers.stop()
         self.overlay.abort()
         self.tunnels.abort()
         self.proxy.close()
@@ -322,6 +367,7 @@ class PopProcess:
         self.link_state.withdraw()
         self.link_state.stop()
         self.ways.stop()
+        self.balancers.stop()
         self.overlay.close()
         self.visitors.close()
         self.proxy.close()

@@ -37,7 +37,8 @@ class Exit:
     """A tunnel connection that requests can leave the overlay by.
 
     `connection` names it within the tunnel (connector and index); `rtt_s` is the last leg, PoP to connector and
-    back; `load` is the number of requests running on it.
+    back; `load` is the number of requests running on it. `up`: the service behind it is well, as far as it is checked;
+    `check_s`: smoothed round trip of those checks from `pop`, 0 without.
     """
 
     pop: str
@@ -45,6 +46,8 @@ class Exit:
     rtt_s: float
     load: float = 0.0
     draining: bool = False
+    up: bool = True
+    check_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

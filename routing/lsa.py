@@ -42,13 +42,18 @@ class LsaLink(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LsaExit(msgspec.Struct, frozen=True, array_like=True):
-    """One tunnel connection. `connection` is `CONNECTOR.INDEX`; `rtt_us` is connector and back; `load` requests run."""
+    """One tunnel connection. `connection` is `CONNECTOR.INDEX`; `rtt_us` is connector and back; `load` requests run.
+
+    `up`: the service behind it is well, where it is checked; `check_us`: round trip of the checks from there.
+    """
 
     tunnel: _Name
     connection: _Name
     rtt_us: _Micros
     load: _Load = 0.0
     draining: bool = False
+    up: bool = True
+    check_us: _Micros = 0
 
 
 class Lsa(msgspec.Struct, frozen=True):

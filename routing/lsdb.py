@@ -33,6 +33,8 @@ _RTT_US, _RTT_SHARE = 1_000, 0.03
 _JITTER_US, _JITTER_SHARE = 2_000, 0.5
 _LOSS = 0.02
 _LOAD, _LOAD_SHARE = 4.0, 0.5
+# What the ages of links may lag behind: in a storm of news the same links are asked for time and again.
+_AGES_S = 1.0
 # What a PoP that restarts may find that it once said, at one a second for half a year. A liar who says more would
 # silence another for good: nothing may follow the highest number.
 LONGEST_JUMP = 2**24
@@ -65,13 +67,33 @@ class Timed(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ("born", "lsa", "reaches", "version")
+    __slots__ = ("born", "links", "links_at", "lsa", "reaches", "version")
 
     def __init__(self, lsa: Lsa, born: float, which: Version) -> None:
         self.lsa = lsa
         self.born = born  # on our clock, were all its age spent here
         self.version = which
         self.reaches = frozenset(link.to for link in lsa.links)
+        self.links: list[MeasuredLink] = []
+        self.links_at = -inf
+
+    def measured(self, now: float) -> list[MeasuredLink]:
+        if now - self.links_at >= _AGES_S:
+            origin, age_s = self.lsa.origin, max(0.0, now - self.born)
+            self.links_at = now
+            self.links = [
+                MeasuredLink(
+                    origin,
+                    link.to,
+                    link.rtt_us / 1e6,
+                    link.jitter_us / 1e6,
+                    link.loss,
+                    link.samples,
+                    age_s + link.age_ms / 1e3,
+                )
+                for link in self.lsa.links
+            ]
+        return self.links
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +331,10 @@ class Lsdb:
 
     # What follows
 
+    def __len__(self) -> int:
+        """How many PoPs have spoken."""
+        return len(self._known)
+
     def get(self, origin: str) -> Lsa | None:
         entry = self._known.get(origin)
         return None if entry is None else entry.lsa
@@ -333,25 +359,16 @@ class Lsdb:
 
     def links(self, now: float) -> list[MeasuredLink]:
         """Every directed link that is alive and can be reached."""
+        known = self._known
         found = []
         for pop in self.reachable():
-            entry = self._known.get(pop)
-            if entry is None:
-                continue
-            age_s = max(0.0, now - entry.born)
-            found += [
-                MeasuredLink(
-                    pop,
-                    link.to,
-                    link.rtt_us / 1e6,
-                    link.jitter_us / 1e6,
-                    link.loss,
-                    link.samples,
-                    age_s + link.age_ms / 1e3,
-                )
-                for link in entry.lsa.links
-                if self._both_ways(pop, link.to)
-            ]
+            entry = known.get(pop)
+            if entry is not None:
+                found += [
+                    link
+                    for link in entry.measured(now)
+                    if (other := known.get(link.destination)) is not None and pop in other.reaches
+                ]
         return found
 
     def exits(self) -> dict[str, list[Exit]]:
@@ -361,7 +378,15 @@ class Lsdb:
             entry = self._known.get(pop)
             for leave in entry.lsa.exits if entry is not None else ():
                 found.setdefault(leave.tunnel, []).append(
-                    Exit(pop, leave.connection, leave.rtt_us / 1e6, leave.load, leave.draining)
+                    Exit(
+                        pop,
+                        leave.connection,
+                        leave.rtt_us / 1e6,
+                        leave.load,
+                        leave.draining,
+                        leave.up,
+                        leave.check_us / 1e6,
+                    )
                 )
         return found
 
@@ -412,7 +437,9 @@ def _is_news(told: Lsa, true: Lsa) -> bool:
         if old.to != new.to or _link_is_news(old, new):
             return True
     return any(
-        (old.tunnel, old.connection, old.draining) != (new.tunnel, new.connection, new.draining)
+        (old.tunnel, old.connection, old.draining, old.up)
+        != (new.tunnel, new.connection, new.draining, new.up)
+        or _differs(old.check_us, new.check_us, _RTT_US, _RTT_SHARE)
         or _differs(old.rtt_us, new.rtt_us, _RTT_US, _RTT_SHARE)
         for old, new in zip(told.exits, true.exits, strict=True)
     )

@@ -120,6 +120,10 @@ class Zones:
     """All that a server is authoritative for. The zone with the longest matching origin answers."""
 
     def __init__(self, zones: Iterable[Zone]) -> None:
+        self.replace(zones)
+
+    def replace(self, zones: Iterable[Zone]) -> None:
+        """Answer for these from now on."""
         compiled = [_compile(zone) for zone in zones]
         self._by_origin = {_key(data.origin): data for data in compiled}
 

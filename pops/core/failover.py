@@ -21,19 +21,25 @@ IDEMPOTENT_METHODS = SAFE_METHODS | {b"PUT", b"DELETE"}
 _UNTOUCHED = frozenset({FaultCode.NO_TUNNEL, FaultCode.LOOP, FaultCode.ROUTE, FaultCode.DRAINING})
 # May have reached it. The other faults tell of the origin, which is the same by every way.
 _UNCERTAIN = frozenset({FaultCode.OVERLAY, FaultCode.TUNNEL_LOST})
+# The service's own fault: another member of its pool may do better.
+OF_ORIGIN = frozenset({FaultCode.ORIGIN, FaultCode.TUNNEL_PROTOCOL})
 # These speak of the link from the PoP that noticed to the next one.
 _OF_NEXT_HOP = frozenset({FaultCode.OVERLAY, FaultCode.ROUTE})
 
 
-def may_repeat(fault: Fault, *, refused: bool, idempotent: bool, unsaid: bool) -> bool:
+def may_repeat(
+    fault: Fault, *, refused: bool, idempotent: bool, unsaid: bool, elsewhere: bool = False
+) -> bool:
     """Whether a request that ended in `fault` may be sent again.
 
     `refused`: the next hop said that it has not looked at it (RFC 9113 section 8.7). `unsaid`: the request has
     a body, and not a byte of it was sent on: nobody can have acted on a request of which only the head came.
+    `elsewhere`: there is another service that may serve it, of a load balancer's pool.
     """
     if refused or fault.code in _UNTOUCHED:
         return True
-    return fault.code in _UNCERTAIN and (idempotent or unsaid)
+    uncertain = _UNCERTAIN | OF_ORIGIN if elsewhere else _UNCERTAIN
+    return fault.code in uncertain and (idempotent or unsaid)
 
 
 class Trouble:

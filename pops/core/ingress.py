@@ -116,7 +116,7 @@ class Request:
 
     method: bytes
     host: str
-    tunnel: str  # UUID
+    tunnel: str  # UUID; of a load balancer's pool it is chosen later
     ray: str
     ray_field: tuple[bytes, bytes]
     headers: Headers
@@ -139,12 +139,14 @@ class Refusal:
     accept: bytes
 
 
+POOL = "pool/"
+
 # (method, host, path, header fields as they came, visitor) -> what the security policy says.
 Guard = Callable[[bytes, str, bytes, Headers, Visitor], Verdict]
 
 
 class Ingress:
-    """`hosts`: public name -> tunnel UUID. Rays come from the handed-in Random.
+    """`hosts`: public name -> tunnel UUID, or "pool/" and a load balancer's name. Rays come from the handed-in Random.
 
     `guard` is asked about every request that is in order, before anything is done with it; None: no policy.
     """
@@ -166,6 +168,10 @@ class Ingress:
         self._body_limit = body_limit
         self._header_limit = header_limit
         self.guard: Guard | None = None
+
+    def set_hosts(self, hosts: Mapping[str, str]) -> None:
+        """These are served from now on, and no others."""
+        self._hosts = dict(hosts)
 
     def new_ray(self) -> str:
         return f"{self._rng.getrandbits(64):016x}"

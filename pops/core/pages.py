@@ -118,6 +118,16 @@ def forbidden(verdict: Verdict) -> Problem:
     )
 
 
+def pool_down(pool: str) -> Problem:
+    return Problem(
+        503,
+        "pool-down",
+        "No service of this pool is up",
+        Failed.TUNNEL,
+        f"load balancer {pool}",
+    )
+
+
 def looped(detail: str) -> Problem:
     return Problem(508, "loop", "Loop detected", Failed.EDGE, detail)
 

@@ -63,6 +63,8 @@ class Connection:
     advertised_load: int = 0
     samples: int = 0
     draining: bool = False
+    up: bool = True  # the service behind it is well, as far as it is checked
+    check_s: float = 0.0  # round trip of those checks, smoothed
     silent: bool = False  # a PING is late; until the next sign of life
     errors: int = 0  # in a row
     failed_at: float | None = None  # when there were too many; None once it is tried again
@@ -213,7 +215,9 @@ class Registry:
                 c.name,
                 round(c.advertised_rtt_s * 1e6),
                 float(c.advertised_load),
-                c.avoided,
+                c.avoided or not c.up,
+                c.up,
+                round(c.check_s * 1e6),
             )
             for c in sorted(self, key=lambda c: (c.tunnel, c.name))
         )

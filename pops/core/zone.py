@@ -8,6 +8,7 @@ to everything else.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import groupby
 
 from pops.config import PopConfig
@@ -22,9 +23,10 @@ _FEATURES = {"dv3_2": 0, "skip_prechecks": True}
 _PROTOCOLS = [{"protocol": "http2", "percentage": 100}, {"protocol": "quic", "percentage": 0}]
 
 
-def zones(config: PopConfig) -> list[Zone]:
+def zones(config: PopConfig, hosts: Mapping[str, int]) -> list[Zone]:
+    """All that this PoP answers for. `hosts`: public name -> TTL in seconds."""
     ttl = config.dns.ttl if config.dns is not None else 60
-    return [*_hosts(config, ttl), _discovery(config, ttl), *_nodes(config, ttl)]
+    return [*_hosts(config, hosts), _discovery(config, ttl), *_nodes(config, ttl)]
 
 
 def address(name: str, literal: str, ttl: int) -> Record:
@@ -35,14 +37,15 @@ def _zone_of(host: str) -> str:
     return ".".join(host.split(".")[-2:])
 
 
-def _hosts(config: PopConfig, ttl: int) -> list[Zone]:
+def _hosts(config: PopConfig, hosts: Mapping[str, int]) -> list[Zone]:
+    by_zone = groupby(sorted(hosts, key=lambda h: (_zone_of(h), h)), _zone_of)
     return [
         Zone(
             origin,
-            tuple(address(h, a, ttl) for h in hosts for a in config.visitors.addresses),
+            tuple(address(h, a, hosts[h]) for h in names for a in config.visitors.addresses),
             ns=NAME_SERVER,
         )
-        for origin, hosts in groupby(sorted(config.hosts, key=lambda h: (_zone_of(h), h)), _zone_of)
+        for origin, names in by_zone
     ]
 
 

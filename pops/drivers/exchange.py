@@ -124,6 +124,11 @@ class Exchange:
         self.send_on(found[1], headers)
         return True
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another service may serve this request."""
+        return False
+
     def failed(self, fault: Fault) -> None:
         """What came is no response to pass on. `on_end` follows at once."""
         assert self.splice is not None
@@ -147,6 +152,7 @@ class Exchange:
             refused=code == ErrorCode.REFUSED_STREAM,
             idempotent=self.idempotent,
             unsaid=not kept and not splice.up_complete,
+            elsewhere=self.elsewhere,
         )
         if not allowed:
             return False

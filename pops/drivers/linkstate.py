@@ -18,6 +18,8 @@ from pops.core.probing import Prober
 from pops.drivers.flooding import Flooding
 from pops.drivers.overlay import OverlayMesh
 from pops.drivers.probes import Probes
+from pops.drivers.records import PATH as RECORDS_PATH
+from pops.drivers.records import RecordBook
 from routing.lsa import LsaExit, LsaLink
 from routing.lsdb import Lsdb
 from runtime.clock import Clock
@@ -49,6 +51,7 @@ class LinkState:
         self.me = me
         self.lsdb = lsdb
         self.overlay: OverlayMesh
+        self.records: RecordBook | None = None
         self.probes = Probes(prober, on_measured=self._measured, on_dead=self._dead, clock=clock)
         self.flooding = Flooding(
             me,
@@ -77,10 +80,14 @@ class LinkState:
     def control_up(self, neighbor: str, control: Http2Connection) -> None:
         self.probes.up(neighbor, control)
         self.flooding.up(neighbor, control)
+        if self.records is not None:
+            self.records.up(neighbor, control)
 
     def control_down(self, neighbor: str) -> None:
         self.probes.down(neighbor)
         self.flooding.down(neighbor)
+        if self.records is not None:
+            self.records.down(neighbor)
         self.flooding.compare_with_somebody(neighbor)
 
     def answered(self, neighbor: str, payload: bytes) -> None:
@@ -90,6 +97,8 @@ class LinkState:
         self.touch()
 
     def posted(self, sender: str, path: bytes, body: bytes) -> tuple[int, bytes]:
+        if path == RECORDS_PATH:
+            return (404 if self.records is None else self.records.posted(sender, body)), b""
         return self.flooding.posted(sender, path, body)
 
     # What is true here
@@ -131,10 +140,12 @@ class LinkState:
         )
 
     def _loaded(self, now: float) -> float:
-        weight = 1 - exp((self._load_at - now) / _LOAD_S)
-        self._smooth_load += weight * (self._load() - self._smooth_load)
+        load = self._load()
+        if load or self._smooth_load:
+            weight = 1 - exp((self._load_at - now) / _LOAD_S)
+            self._smooth_load = round(load + (1 - weight) * (self._smooth_load - load), 3)
         self._load_at = now
-        return round(self._smooth_load, 2)
+        return self._smooth_load
 
     def _measured(self, neighbor: str, first: bool) -> None:
         if first:

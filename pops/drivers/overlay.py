@@ -21,6 +21,7 @@ from typing import Protocol
 from pops.config import Overlay, Pop, Timeouts
 from pops.drivers.flooding import PATHS
 from pops.drivers.posts import CollectPost
+from pops.drivers.records import PATH as RECORDS_PATH
 from routing.lsa import LARGEST
 from runtime.backoff import Backoff
 from runtime.clock import Clock
@@ -304,11 +305,14 @@ class OverlayMesh:
             http2.close()
 
 
+_POSTS = PATHS | {RECORDS_PATH}
+
+
 def _post_path(headers: Headers) -> bytes | None:
     """The path of a POST to the overlay itself."""
     if headers[0][1] == b"POST":
         for name, value in headers[:4]:
-            if name == b":path" and value in PATHS:
+            if name == b":path" and value in _POSTS:
                 return value
     return None
 

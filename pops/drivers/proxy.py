@@ -17,6 +17,7 @@ from pops.config import Limits, Timeouts
 from pops.core.failover import RetryBudget
 from pops.core.ingress import Ingress, Visitor
 from pops.core.registry import Connection
+from pops.drivers.balancers import PoolChoice
 from pops.drivers.exchange import Exchange
 from pops.drivers.ingress import IngressExchange
 from pops.drivers.recent import RecentRequests
@@ -25,7 +26,7 @@ from pops.drivers.transit import TransitExchange
 from routing.api import Outcome, Path
 from runtime.clock import Clock
 from runtime.http2 import Http2Connection
-from runtime.streams import Peer, Stream
+from runtime.streams import Headers, Peer, Stream
 
 _VISITORS_REMEMBERED = 4096
 _MOST_KEEPING = 256
@@ -40,6 +41,9 @@ class World(Protocol):
 
     def routes(self, tunnel: str, algorithm: str = "") -> tuple[Path, ...]:
         """Best first. `algorithm` is one of those beside the PoP's own, or ""."""
+
+    def pool(self, target: str, headers: Headers) -> PoolChoice:
+        """Which tunnels may serve a request to a load balancer's pool."""
 
     def neighbor(self, name: str) -> Http2Connection | None:
         """The live data connection to a neighbour."""
@@ -86,6 +90,7 @@ class Proxy:
         # Fine enough that an inner hop's patience ends before an outer one's.
         self._tick = min(0.25, timeouts.response_head / 40, timeouts.idle / 40, timeouts.doubt / 4)
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept_at = 0.0
 
     def on_visitor(self, stream: Stream) -> IngressExchange:
         """A visitor opened a stream."""
@@ -121,12 +126,18 @@ class Proxy:
     def watch(self, exchange: Exchange) -> None:
         self.exchanges[exchange] = None
         if self._sweeper is None:
+            self._swept_at = self.clock()
             self._sweeper = asyncio.get_running_loop().call_later(self._tick, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
         now = self.clock()
+        # Who stood still has not heard what others said meanwhile: nobody is blamed for that time.
+        stood_still = now - self._swept_at > self._tick + self.timeouts.doubt / 2
+        self._swept_at = now
         for exchange in list(self.exchanges):
+            if stood_still:
+                exchange.quiet_since = now
             exchange.look(now)
         if self.exchanges:
             self._sweeper = asyncio.get_running_loop().call_later(self._tick, self._sweep)

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from pops.core.credentials import Headers
 from pops.core.ingress import Ingress, Visitor
-from pops.core.policy import DENY_ALL, Headers, Judge, Verdict
+from pops.core.policy import DENY_ALL, Judge, Verdict
 from pops.core.rules import Policy, PolicyError, parse_policy
 from runtime.clock import Clock
 from runtime.events import EventLog

@@ -32,7 +32,7 @@ CONFIG = parse(
         }
     ).encode()
 )
-ZONES = Zones(zones(CONFIG))
+ZONES = Zones(zones(CONFIG, dict.fromkeys(CONFIG.hosts, 60)))
 
 
 def ask(name: str, kind: str) -> Answer:
