@@ -76,6 +76,7 @@ _MODULES = (
     "replay",
     "plot",
     "recovery",
+    "parity",
 )
 
 

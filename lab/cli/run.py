@@ -58,6 +58,10 @@ OutOption = Annotated[
 @app.command()
 def run(
     file: FileArgument = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="Time to run for, once all is ready; default: the timeline and 60s."),
+    ] = None,
     driver: Annotated[
         By,
         typer.Option(
@@ -65,10 +69,6 @@ def run(
             "that is brought up for it and ended after it."
         ),
     ] = By.virtual,
-    until: Annotated[
-        str | None,
-        typer.Option(help="Time to run for, once all is ready; default: the timeline and 60s."),
-    ] = None,
     algorithm: AlgorithmOption = None,
     seed: SeedOption = None,
     tls: Annotated[

@@ -1,13 +1,10 @@
-"""Does virtual time tell what real packets tell? The same world by two drivers, figure by figure.
-
-For every visitor: the path of a trace and the part of its time that the links declare; equal paths, and times within
-the larger of 1 ms and 2 %. Pure but for what it is handed.
-"""
+"""The trace of every visitor: equal paths, and times within the larger of 1 ms and 2 %."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from lab.journey import Journey
 
@@ -29,6 +26,16 @@ class Row:
         if self.virtual_s is None or self.real_s is None or self.virtual_path != self.real_path:
             return False
         return abs(self.virtual_s - self.real_s) <= max(LEAST_S, SHARE * self.real_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "visitor": self.visitor,
+            "virtual_ms": None if self.virtual_s is None else round(self.virtual_s * 1e3, 3),
+            "real_ms": None if self.real_s is None else round(self.real_s * 1e3, 3),
+            "virtual_path": self.virtual_path,
+            "real_path": self.real_path,
+            "agree": self.agree,
+        }
 
 
 def compare(visitors: Iterable[str], virtual: Trace, real: Trace) -> list[Row]:
