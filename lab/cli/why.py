@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab import explained, seen
+from lab import explained, seen, whatif
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table
 from lab.driver import LabError, known
 from lab.explained import Oracle
@@ -70,6 +70,12 @@ def why(
         ingress = _ingress(lab, visitor)
         tunnel = seen.tunnel_of(lab.plan, host)
         told: dict[str, Any] = lab.ask(ingress, "why", tunnel)
+        source = lab.plan.world.routing.source
+        if source is not None and told.get("problem"):
+            known_here = lab.ask(ingress, "routes")
+            name_of_it = lab.plan.world.routing.algorithm
+            exits = known_here["exits"].get(tunnel, [])
+            told = whatif.completed(told, name_of_it, source, lab.ask(ingress, "graph"), exits)
         truth = _oracle(lab, ingress, tunnel, told) if oracle else None
     if output is Format.json:
         chosen = tuple(told["path"]) if told.get("path") else None
