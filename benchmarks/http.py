@@ -230,10 +230,6 @@ def start_ours(
             },
             "pops": [{"name": n, "address": address} for n, address in addresses.items()],
             "neighbors": sorted(addresses.keys() - {name}),
-            "links": [
-                {"from": "A", "to": "B", "rtt_s": 0.0},
-                {"from": "B", "to": "A", "rtt_s": 0.0},
-            ],
             "hosts": {"127.0.0.1": {"tunnel": "bench"}},
             "tunnels": [tunnel],
         }
