@@ -27,7 +27,9 @@ GRAPH = {
         for a, b in permutations("ABC", 2)
     ],
 }
-EXITS = [{"pop": "B", "connection": "c0", "rtt_ms": 10.0, "load": 0.0, "draining": False}]
+EXITS: list[Any] = [
+    {"pop": "B", "connection": "c0", "rtt_ms": 10.0, "load": 0.0, "draining": False}
+]
 EXAMPLE = (Path(__file__).parents[2] / "examples/my_algorithm.py").read_text()
 
 

@@ -25,7 +25,7 @@ def world(default_plan: Plan) -> Iterator[VirtualWorld]:
 
 def set_rtt(world: VirtualWorld, a: str, b: str, rtt_s: float | None) -> None:
     """None: as it was."""
-    fields = None if rtt_s is None else {"one_way_s": rtt_s / 2}
+    fields: dict[str, object] | None = None if rtt_s is None else {"one_way_s": rtt_s / 2}
     world.apply(Wishes("test", tuple(Wish(*ends, fields) for ends in ((a, b), (b, a)))))
 
 
