@@ -243,12 +243,13 @@ class Connector:
         account: str = "acc",
         replace: bool = False,
         registers: bool = True,
+        tunnel: str = TUNNEL,
     ) -> None:
         self.origin = origin
         self.index = index
         self.client = client or uuid.uuid4()
         self.secret = secret
-        self.tunnel = TUNNEL
+        self.tunnel = tunnel
         self.account = account
         self.replace = replace
         self.registers = registers
@@ -419,6 +420,7 @@ class Edge:
         self._stops: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing: list[Callable[[], None]] = []
+        self.connectors: list[Connector] = []
         self.admin: str | None = None
 
     @staticmethod
@@ -558,13 +560,15 @@ class Edge:
         self, pop: str, origin: Origin = hello, *, wait: bool = True, **options: Any
     ) -> Connector:
         connector = Connector(origin, **options)
+        self.connectors.append(connector)
         self._closing.append(connector.close)
         await connector.dial(self.address(pop), self.tunnels, self.pki / "ca.pem")
         if wait:
             answer = await connector.registered()
             assert isinstance(answer, Registered), answer
             # The other PoPs hear of it.
-            await self.until(lambda: all(p.routes(TUNNEL) for p in self.pops.values()))
+            tunnel = connector.tunnel
+            await self.until(lambda: all(p.routes(tunnel) for p in self.pops.values()))
         return connector
 
     async def visitor(

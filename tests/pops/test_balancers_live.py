@@ -1,0 +1,205 @@
+"""Load balancers at running PoPs: real checks through real tunnels, and what becomes of requests when members fail."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from wire.headers import RESPONSE_HEADERS, RESPONSE_META, serialize_headers
+
+HOST = "app.example.com"
+NEAR, FAR = "11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"
+SECRET = b"0123456789abcdef0123456789abcdef"
+LINE = [("A", "B", 0.001), ("B", "C", 0.001)]
+
+
+def tunnels() -> list[dict[str, str]]:
+    secret = base64.b64encode(SECRET).decode()
+    return [
+        {"name": name, "id": uuid, "account_tag": "acc", "secret": secret}
+        for name, uuid in (("near", NEAR), ("far", FAR))
+    ]
+
+
+def pool(**more: Any) -> dict[str, Any]:
+    health = {"every": 0.05, "timeout": 1.0, "fall": 1, "rise": 1, **more.pop("health", {})}
+    members = [{"tunnel": "near", **more.pop("near", {})}, {"tunnel": "far"}]
+    return {
+        "tunnels": tunnels(),
+        "hosts": {HOST: {"load_balancer": "www"}},
+        "load_balancers": {"www": {"members": members, "health": health, **more}},
+    }
+
+
+class Service:
+    """An origin whose status a test can change; it counts what is no check."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.requests: list[str] = []
+        self.silent = False
+
+    async def __call__(self, request: Any) -> None:
+        message = await request.whole()
+        fields = dict(message.headers)
+        if fields.get(b"user-agent") != b"popnet-health":
+            self.requests.append(fields[b":method"].decode())
+        if self.silent:
+            return
+        request.stream.send_headers(
+            [
+                (b":status", b"%d" % self.status),
+                (RESPONSE_META, b'{"src":"origin"}'),
+                (RESPONSE_HEADERS, serialize_headers([(b"Content-Length", b"2")])),
+            ]
+        )
+        request.stream.send_data(b"ok", end=True)
+
+
+async def start(world: Any, **more: Any) -> tuple[Service, Service, Any]:
+    """A visitor at A; one site behind A, one behind C."""
+    await world.start("ABC", LINE, **pool(**more))
+    near, far = Service(), Service()
+    await world.connector("A", near, tunnel=NEAR)
+    await world.connector("C", far, tunnel=FAR)
+    return near, far, await world.visitor("A")
+
+
+async def members(visitor: Any, requests: int) -> Counter[str]:
+    answers = [await visitor.fetch("/") for _ in range(requests)]
+    assert all(one.status == 200 for one in answers), [one.status for one in answers]
+    return Counter(one.get("popnet-member") for one in answers)
+
+
+def seen_up(world: Any, name: str, up: bool) -> Any:
+    ids = {"near": NEAR, "far": FAR}
+    return lambda: all(p.balancers.condition(ids[name]).up == up for p in world.pops.values())
+
+
+def test_proximity_and_what_follows_when_the_service_is_down(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, _, visitor = await start(world)
+        assert await members(visitor, 10) == {"near": 10}
+        near.status = 503
+        await world.until(seen_up(world, "near", up=False))
+        assert await members(visitor, 10) == {"far": 10}
+        near.status = 200
+        await world.until(seen_up(world, "near", up=True))
+        assert await members(visitor, 10) == {"near": 10}
+
+    edge(scenario)
+
+
+@pytest.mark.parametrize(
+    ("steering", "near"),
+    [("failover", (1.0, 1.0)), ("weighted", (0.65, 0.85)), ("random", (0.4, 0.6))],
+)
+def test_steering(edge: Any, steering: str, near: tuple[float, float]) -> None:
+    async def scenario(world: Any) -> None:
+        _, _, visitor = await start(world, steering=steering, near={"weight": 3.0})
+        share = (await members(visitor, 200))["near"] / 200
+        assert near[0] <= share <= near[1]
+
+    edge(scenario)
+
+
+def test_dynamic_leaves_a_slow_service(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, _, visitor = await start(world, steering="dynamic")
+        plain = near.__call__
+
+        async def slow(request: Any) -> None:
+            await asyncio.sleep(0.05)
+            await plain(request)
+
+        for connection in world.connectors:
+            if connection.tunnel == NEAR:
+                connection.origin = slow
+        await world.until(lambda: world.pops["A"].balancers.order("www", "")[0] == FAR)
+        assert await members(visitor, 3) == {"far": 3}
+
+    edge(scenario)
+
+
+def test_a_session_stays_while_its_member_is_up(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, far, visitor = await start(world, steering="random", affinity="session")
+        first = await visitor.fetch("/")
+        cookie = first.get("set-cookie").split(";")[0]
+        assert cookie.startswith("session=")
+        home = first.get("popnet-member")
+        again = [
+            await visitor.fetch("/", headers=[("cookie", f"a=b; {cookie}")]) for _ in range(20)
+        ]
+        assert {one.get("popnet-member") for one in again} == {home}
+        assert not any(one.get("set-cookie") for one in again)
+        (near if home == "near" else far).status = 503
+        await world.until(seen_up(world, home, up=False))
+        moved = await visitor.fetch("/", headers=[("cookie", cookie)])
+        assert moved.status == 200
+        assert moved.get("popnet-member") != home
+        assert moved.get("set-cookie")
+
+    edge(scenario)
+
+
+def test_killing_one_site_loses_no_repeatable_request(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, far, visitor = await start(world)
+        near.silent = True
+        waiting = [visitor.start("/") for _ in range(10)]
+        await world.until(lambda: near.requests == ["GET"] * 10)
+        for connection in world.connectors:
+            if connection.tunnel == NEAR:
+                connection.http2.abort()
+        answers = [await one.whole() for one in waiting]
+        assert [one.status for one in answers] == [200] * 10
+        assert {one.get("popnet-member") for one in answers} == {"far"}
+        assert far.requests == ["GET"] * 10
+
+    edge(scenario)
+
+
+def test_what_must_not_be_sent_twice_is_not(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, far, visitor = await start(world)
+        near.silent = True
+        waiting = visitor.start("/", method="POST")
+        await world.until(lambda: near.requests == ["POST"])
+        for connection in world.connectors:
+            if connection.tunnel == NEAR:
+                connection.http2.abort()
+        assert (await waiting.whole()).status == 502
+        assert far.requests == []
+
+    edge(scenario)
+
+
+def test_requests_tell_too(edge: Any) -> None:
+    """Checks every hour: what requests meet brings a member down for a while."""
+
+    async def scenario(world: Any) -> None:
+        near, _, visitor = await start(world, health={"every": 3600.0, "fall": 3})
+        near.status = 503
+        answers = [await visitor.fetch("/") for _ in range(6)]
+        assert [one.status for one in answers] == [503, 503, 503, 200, 200, 200]
+
+    edge(scenario)
+
+
+def test_when_all_are_down(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, far, visitor = await start(world)
+        near.status = far.status = 500
+        await world.until(seen_up(world, "near", up=False))
+        await world.until(seen_up(world, "far", up=False))
+        answer = await visitor.fetch("/")
+        assert answer.status == 503
+        assert b"No service of this pool is up" in answer.body
+        assert not world.pops["A"].balancers.outstanding.total()
+
+    edge(scenario)
