@@ -437,8 +437,9 @@ def _is_news(told: Lsa, true: Lsa) -> bool:
         if old.to != new.to or _link_is_news(old, new):
             return True
     return any(
-        (old.tunnel, old.connection, old.draining, old.up)
-        != (new.tunnel, new.connection, new.draining, new.up)
+        # The load of a connection comes as a power of two, and so changes seldom.
+        (old.tunnel, old.connection, old.load, old.draining, old.up)
+        != (new.tunnel, new.connection, new.load, new.draining, new.up)
         or _differs(old.check_us, new.check_us, _RTT_US, _RTT_SHARE)
         or _differs(old.rtt_us, new.rtt_us, _RTT_US, _RTT_SHARE)
         for old, new in zip(told.exits, true.exits, strict=True)
