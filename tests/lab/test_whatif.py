@@ -33,7 +33,7 @@ EXITS: list[Any] = [
 EXAMPLE = (Path(__file__).parents[2] / "examples/my_algorithm.py").read_text()
 
 
-def told(*paths: tuple[str, dict[str, float]]) -> dict[str, Any]:
+def told(*paths: tuple[Any, dict[str, float]]) -> dict[str, Any]:
     return {
         "me": "A",
         "tunnel": "app",
@@ -67,7 +67,7 @@ def test_what_flips_it_is_found_by_running_the_file() -> None:
 def test_nothing_is_claimed_of_one_that_decides_by_its_memory() -> None:
     other_way = told(
         *((tuple(row["path"]), row["terms_ms"]) for row in RELAYED["candidates"][::-1])
-    )  # type: ignore[arg-type]
+    )
     found = whatif.completed(other_way, "mine.py", EXAMPLE, GRAPH, EXITS)
     assert "remembers" in found["problem"]
     assert found["flips"] == []
