@@ -31,10 +31,26 @@ def _run(popnet: Popnet, arguments: list[str]) -> str:
 
 def _settle(popnet: Popnet) -> None:
     """A reader takes longer to read on than routes take to converge; this waits for what a reader waits for."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while not missing_nothing(_run(popnet, ["status"])):
         assert time.monotonic() < give_up, _run(popnet, ["status"])
         time.sleep(0.2)
+
+
+def _choose_anew(popnet: Popnet) -> None:
+    """A reader takes twenty minutes for an exercise, and a route forgets how often it changed; this has no time.
+
+    It does what their README advises when Tokyo goes another way.
+    """
+    give_up = time.monotonic() + 60
+    look_until = 0.0
+    while "NRT>IAD>LHR" not in (routes := _run(popnet, ["routes", "NRT"])) or not look_until:
+        assert time.monotonic() < give_up, routes
+        if time.monotonic() > look_until:
+            _run(popnet, ["kill", "NRT"])
+            _run(popnet, ["start", "NRT"])
+            look_until = time.monotonic() + 12
+        time.sleep(0.5)
 
 
 def missing_nothing(status: str) -> bool:
@@ -45,6 +61,7 @@ def missing_nothing(status: str) -> bool:
 @pytest.mark.parametrize("document", EXERCISES, ids=lambda path: path.stem)
 def test_an_exercise(world_of_a_class: Popnet, document: Path) -> None:
     _settle(world_of_a_class)
+    _choose_anew(world_of_a_class)
     for step in steps(document):
         _patiently(world_of_a_class, step)
     # It leaves the world as it found it.
@@ -53,8 +70,8 @@ def test_an_exercise(world_of_a_class: Popnet, document: Path) -> None:
 
 def _patiently(popnet: Popnet, step: Step) -> None:
     """Commands that only look may be typed again: routes settle while somebody reads."""
-    give_up = time.monotonic() + 15
-    looks = step.arguments[0] in ("trace", "catchment", "status", "curl")
+    give_up = time.monotonic() + 40
+    looks = step.arguments[0] in ("trace", "why", "routes", "catchment", "status", "curl")
     while True:
         try:
             follow(step, lambda arguments: _run(popnet, arguments))
