@@ -36,6 +36,8 @@ DIGEST_PATH = b"/.popnet/digest"
 PATHS = frozenset((LSAS_PATH, DIGEST_PATH))
 # A neighbour that answers nothing is not given more and more.
 _MOST_POSTS = 8
+# At the start of a whole world everybody has news: it waits for company so many times as long.
+_STARTING = 5
 
 
 class _Talk:
@@ -72,6 +74,7 @@ class Flooding:
         self.originated = self.received = self.duplicates = self.hearsay = 0
         self.sent = self.posts = self.digests = 0
         self._hold_s = hold_s
+        self.starting = True  # until its owner says otherwise
         self._compare_s = compare_s
         self._on_news = on_news
         self._events = events
@@ -190,7 +193,8 @@ class Flooding:
         if urgent:
             self._post(talk)
         elif talk.timer is None and not talk.posts:
-            talk.timer = asyncio.get_running_loop().call_later(self._hold_s, self._post, talk)
+            hold_s = self._hold_s * (_STARTING if self.starting else 1)
+            talk.timer = asyncio.get_running_loop().call_later(hold_s, self._post, talk)
 
     def _post(self, talk: _Talk) -> None:
         if talk.timer is not None:
