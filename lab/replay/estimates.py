@@ -80,11 +80,16 @@ class Estimates:
         if self._state is None:
             self._state = self._estimator.add(None, rtts)  # type: ignore[arg-type]
             return np.asarray(self._estimator.value(self._state))
-        before = self._state
-        after = self._estimator.add(before, rtts)  # type: ignore[arg-type]
+        # A copy: what is `+=` on a number changes an array.
+        before = _copied(self._state)
+        after = self._estimator.add(self._state, rtts)  # type: ignore[arg-type]
         first = self._estimator.add(None, rtts)  # type: ignore[arg-type]
         self._state = _merged(before, after, first)
         return np.asarray(self._estimator.value(self._state))
+
+
+def _copied(state: Any) -> Any:
+    return tuple(map(_copied, state)) if isinstance(state, tuple) else np.array(state)
 
 
 def _merged(before: Any, after: Any, first: Any) -> Any:

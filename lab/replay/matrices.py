@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ Series = NDArray[np.float64]
 ASYMMETRY = 3.0
 """Two directions of one round trip that differ by more than this factor and by 10 ms contradict each other."""
 _ASYMMETRY_MS = 10.0
+_ABOVE_ZERO = np.nextafter(0.0, 1.0)
 _EXAMPLES = 3
 _MOST_NODES = 5000
 
@@ -112,11 +114,12 @@ def checked(
     absent = ~np.isfinite(series) & off
     note(absent, "are no number", "not measured")
     series[absent] = np.nan
-    for bad, what in (
-        ((series < 0) & off, "are negative"),
-        ((series == 0) & off, "are zero"),
-        (series < _light_ms(places, count), "are below light in fibre"),
+    for least, what in (
+        (0.0, "are negative"),
+        (_ABOVE_ZERO, "are zero"),
+        (_light_ms(places, count), "are below light in fibre"),
     ):
+        bad = (series < least) & off
         note(bad, what, "not measured")
         series[bad] = np.nan
     series[:, ~off] = 0.0
@@ -146,9 +149,9 @@ Read = tuple[tuple[str, ...], Series, list[tuple[float, float] | None]]
 
 def _from_npz(path: Path) -> Read:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise LabError(f"{path}: no .npz file of plain arrays: {error}") from error
     square = [
         name

@@ -101,7 +101,7 @@ def sampled(count: int, pairs: int, seed: int) -> Pairs:
         return Pairs.all(count)
     rng = random.Random(seed)
     sources = sorted(rng.sample(range(count), min(count, math.ceil(math.sqrt(pairs)))))
-    each = min(count - 1, max(1, round(pairs / len(sources))))
+    each = min(count - 1, math.ceil(pairs / len(sources)))
     rows = [
         (source, other)
         for source in sources

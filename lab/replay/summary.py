@@ -66,11 +66,10 @@ def cube(judged: Judged) -> Cube:
 
 
 def lines(played: Played) -> list[Line]:
-    """Of each algorithm the widest group there is, algorithms in the order of the sample."""
-    found = []
-    for name in played.sample:
-        whole = name in played.everywhere
-        found.append(_line(name, ALL if whole else SAMPLE, _group(played, whole)))
+    """On all pairs what can be; on the sampled ones everything, if there is something that was only judged on those."""
+    found = [_line(name, ALL, played.everywhere) for name in played.everywhere]
+    if set(played.sample) - set(played.everywhere):
+        found += [_line(name, SAMPLE, played.sample) for name in played.sample]
     return found
 
 
@@ -157,7 +156,8 @@ def _blocks(direct: Cube, mine: Cube) -> list[list[float]]:
     """One block a slice. Its mean stands for it: slices of one matrix have about as many pairs."""
     found = []
     for before, after in zip(direct, mine, strict=True):
-        gains = (before - after)[np.isfinite(before) & np.isfinite(after)]
+        known = np.isfinite(before) & np.isfinite(after)
+        gains = before[known] - after[known]
         found.append([float(gains.mean())] if len(gains) else [])
     return found
 
