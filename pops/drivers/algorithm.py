@@ -206,7 +206,7 @@ class AlgorithmRunner:
             return
         asked, now = self._asked, self._clock()
         self._end_child()
-        self._problem = problem
+        self._problem, self._wanted = problem, True
         self.state = State.resting
         self._arm(self._backoff.ceiling_s / 2 + self._backoff.next_delay() / 2, self._rested)
         state = asked if asked is not None else self._table.begin(now)
