@@ -206,17 +206,42 @@ def _show(comparison: Any, took_s: float) -> None:
         f"  seeds {wanted.seeds[0]}..{wanted.seeds[-1]}"
         f"  {comparison.length()}, {took_s:.1f} s in all"
     )
+    rows = [row for row in comparison.rows if row.metric == "ttfb_ms"]
+    alone = len(wanted.names) == 2
     put_table(
         (
             *("ALGORITHM", "FROM", "PAIRS", "BASE P50", "P50", "P95", "P99", "GAIN", "LO..HI"),
             *("WORSE", "P HOLM", "FAILED", "CHANGES", "REGRET", "VERDICT"),
         ),
-        [_line(row) for row in comparison.rows if row.metric == "ttfb_ms"],
+        [_line(row) for row in rows if alone or row.group == "all"],
         "llrrrrrrrrrrrrl",
     )
+    if not alone:
+        put("")
+        _show_cities(rows, wanted.names[1:])
     put("ms of the time to the first byte; gain = baseline - algorithm, with its 95 % interval")
     for line in comparison.lines():
         put(line)
+
+
+def _show_cities(rows: Sequence[Any], algorithms: Sequence[str]) -> None:
+    """Gain and verdict of each algorithm, a line for each city."""
+    found = {(row.group, row.algorithm): row for row in rows if row.group != "all"}
+    put_table(
+        ("FROM", "BASE P50", *(name.upper() for name in algorithms)),
+        [
+            (
+                city,
+                _ms(found[city, algorithms[0]].base_p50),
+                *(
+                    f"{_ms(found[city, name].gain_ms, '+.1f')} {found[city, name].verdict}"
+                    for name in algorithms
+                ),
+            )
+            for city in dict.fromkeys(group for group, _ in found)
+        ],
+        "lr",
+    )
 
 
 def _line(row: Any) -> Sequence[str]:

@@ -149,12 +149,9 @@ class Comparison:
     def lines(self) -> list[str]:
         """What the table does not say, for people."""
         found = self._failures()
-        for row in self.overall():
-            promised = self.predictions.get(row.algorithm)
-            if promised is not None:
-                found.append(_promise(row, promised))
+        found += self._promises()
         each = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in self.control_rates().items())
-        found.append(f"probing and flooding, all PoPs together, kB/s: {each}")
+        found.append(f"probing and flooding, all PoPs, kB/s: {each}")
         if self.fidelity_ok is False:
             found.append(
                 "this machine was too busy to be faithful: see `popnet fidelity`, try again"
@@ -169,6 +166,26 @@ class Comparison:
             found.append(
                 f"{blocks} blocks of time are too few for a verdict, which needs {FEWEST_BLOCKS}: "
                 "ask for more requests or more seeds"
+            )
+        return found
+
+    def _promises(self) -> list[str]:
+        """A line for each number of relays: what brute force finds, and how much of it was had."""
+        found = []
+        for relays in dict.fromkeys(RELAYS.get(name) for name in self.predictions):
+            names = [name for name in self.predictions if RELAYS.get(name) == relays]
+            promised = self.predictions[names[0]]
+            most = "any number of relays" if relays is None else f"at most {relays} relay"
+            had = []
+            for name in names:
+                gain = self._gain(name)
+                share = _of(gain, promised.gain_ms)
+                if gain is not None:
+                    of = "" if share is None else f" ({100 * share:.0f} % of it)"
+                    had.append(f"{name} gained {gain:.1f}{of}")
+            found.append(
+                f"by brute force on the declared RTTs, {most} can gain {promised.gain_ms:.1f} ms"
+                f" ({100 * promised.share:.1f} %); {', '.join(had) or 'nothing was measured'}"
             )
         return found
 
@@ -254,20 +271,6 @@ class Comparison:
             extra=self.extra(),
             manifest=manifest,
         )
-
-
-def _promise(row: Row, promised: Prediction) -> str:
-    relays = RELAYS.get(row.algorithm)
-    most = "any number of relays" if relays is None else f"at most {relays} relay"
-    text = (
-        f"by brute force on the declared RTTs, {most} can gain {promised.gain_ms:.1f} ms"
-        f" ({100 * promised.share:.1f} %)"
-    )
-    if row.gain_ms is None:
-        return text
-    share = _of(row.gain_ms, promised.gain_ms)
-    of = "" if share is None else f", {100 * share:.0f} % of it"
-    return f"{text}; {row.algorithm} gained {row.gain_ms:.1f} ms{of}"
 
 
 def _of(gain_ms: float | None, promised_ms: float) -> float | None:

@@ -43,12 +43,15 @@ def design(
 ) -> dict[int, tuple[Ask, ...]]:
     """Seed -> its requests in their order; `requests` in all, shared out evenly. URLs take turns.
 
-    Blocks are whole rounds, at least `block_s` long; what is left over at the end belongs to the last one.
+    Seeds get whole rounds, but for the last, which gets the rest. Blocks are whole rounds, at least `block_s` long;
+    what is left over at the end belongs to the last one.
     """
     found: dict[int, tuple[Ask, ...]] = {}
     first = 0
+    rounds = requests // len(visitors)
     for number, seed in enumerate(seeds):
-        count = requests // len(seeds) + (number < requests % len(seeds))
+        mine = rounds // len(seeds) + (number < rounds % len(seeds))
+        count = mine * len(visitors) if number < len(seeds) - 1 else requests - first
         found[seed] = tuple(_asks(seed, first, count, visitors, urls, algorithms, every_s, block_s))
         first += count
     return found

@@ -48,8 +48,10 @@ def test_every_block_asks_every_city_equally_often(
     designed = make(requests=requests, seeds=list(range(seeds)), every_s=every_s, block_s=block_s)
     asks = [ask for part in designed.values() for ask in part]
     assert [ask.pair_id for ask in asks] == list(range(requests))
+    whole = Counter(ask.visitor for ask in asks)
+    assert max(whole.values()) - min(whole[city] for city in CITIES) <= 1
     for part in designed.values():
-        assert abs(len(part) - requests / seeds) < 1
+        assert abs(len(part) - requests / seeds) < 2 * len(CITIES)
         assert [ask.at_s for ask in part] == sorted(ask.at_s for ask in part)
         blocks = Counter(ask.repeat for ask in part)
         assert list(blocks) == list(range(len(blocks)))
