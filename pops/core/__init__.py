@@ -2,6 +2,7 @@
 
     ingress    a visitor's request head > a refusal, or the request as the connector shall get it
     egress     a connector's response head > the origin's response, or a fault
+    failover   whether a request that failed may go again, by which way, within which budget
     registry   tunnel > connector > connection: who may register, which one a request takes
     directory  what all PoPs say of themselves: who is there, who holds which tunnel
     pages      error pages              timing     the server-timing field

@@ -31,17 +31,22 @@ from wire.overlay import (
 
 PATH_FIELD = b"popnet-path"
 CONNECTION_FIELD = b"popnet-connection"
+ATTEMPTS_FIELD = b"popnet-attempts"
 
 _ACCEPT_KEY = b"sec-websocket-accept"
 
 
 @lru_cache(maxsize=1024)
-def _way_fields(path: tuple[str, ...], exit_name: str) -> tuple[tuple[bytes, bytes], ...]:
+def _way_fields(
+    path: tuple[str, ...], exit_name: str, attempts: int
+) -> tuple[tuple[bytes, bytes], ...]:
     """What a visitor is told of the way; the connection's index is the last part of its name."""
-    way = (PATH_FIELD, ">".join(path).encode())
-    if not exit_name:
-        return (way,)
-    return way, (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode())
+    way: tuple[tuple[bytes, bytes], ...] = ((PATH_FIELD, ">".join(path).encode()),)
+    if exit_name:
+        way += ((CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),)
+    if attempts > 1:
+        way += ((ATTEMPTS_FIELD, b"%d" % attempts),)
+    return way
 
 
 def _security_field(rule: str) -> Headers:
@@ -187,7 +192,7 @@ class IngressExchange(Exchange):
             self.request.ray_field,
             *_security_field(self.request.rule),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
-            *_way_fields(self.path, exit_name),
+            *_way_fields(self.path, exit_name, self.attempts),
         ]
 
     def on_end(self, splice: Splice, code: int | None) -> None:
@@ -267,7 +272,7 @@ class IngressExchange(Exchange):
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
             (b"server-timing", server_timing(way, elapsed, self.timings)),
-            *_way_fields(way, ""),
+            *_way_fields(way, "", self.attempts),
         )
         proxy.stats.answered("ingress", headers[0][1], elapsed or 0.0)
         proxy.stats.refused(problem.code)
