@@ -28,8 +28,6 @@ import msgspec
 
 from benchmarks.report import Row, show
 from lab.driver import Lab
-from lab.drivers.virtual import VirtualWorld
-from lab.drivers.virtual_run import calm
 from lab.load import Arrival, Sample, arrivals
 from lab.load_real import Asking
 from lab.load_summary import quantile
@@ -89,6 +87,10 @@ class Outcome:
 
 
 def play_virtual(options: Options) -> Outcome:
+    # Not at the top: this brings numpy and its threads, and a process with threads cannot enter a lab's nodes.
+    from lab.drivers.virtual import VirtualWorld
+    from lab.drivers.virtual_run import calm
+
     plan, requests = planned(options)
     samples: list[Sample] = []
     with VirtualWorld(plan, keep_alive=True) as world:
