@@ -24,8 +24,8 @@ from runtime.clock import Clock
 from runtime.events import EventLog
 from wire.overlay import LONGEST_PATH
 
-# Of pause between two computations, for each PoP: 0.4 s with a hundred.
-_PAUSE_S = 0.004
+# Of pause between two computations, for each PoP: a second with a hundred.
+_PAUSE_S = 0.01
 
 
 class Routes:
@@ -85,6 +85,7 @@ class Routes:
         self.exits: Mapping[str, Sequence[Exit]] = {}  # tunnel -> as all PoPs told of them
         self._begun = False
         self._timer: asyncio.Handle | None = None
+        self._due = float("inf")  # for when it is set
         self._waker: asyncio.TimerHandle | None = None
         self._computed_at = float("-inf")
 
@@ -123,19 +124,18 @@ class Routes:
             return
         if urgent:
             self._feed(now)
-        if urgent:
-            due = self._computed_at + self._wait_s
+            due = max(now, self._computed_at + self._wait_s)
         else:
             due = max(now + self._wait_s, self._computed_at + _PAUSE_S * len(self._lsdb))
-        if self._timer is None:
+        if self._timer is None or due < self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._due = due
             loop = asyncio.get_running_loop()
-            if due <= now:
-                self._timer = loop.call_soon(self._compute)
-            else:
+            if due > now:
                 self._timer = loop.call_later(due - now, self._compute)
-        elif urgent and due <= now:
-            self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_soon(self._compute)
+            else:
+                self._timer = loop.call_soon(self._compute)
 
     def _feed(self, now: float) -> None:
         links, loads, exits = self._lsdb.links(now), self._lsdb.loads(now), self._lsdb.exits()
@@ -153,6 +153,8 @@ class Routes:
         now = self._computed_at = self._clock()
         begun = time.perf_counter()
         self._feed(now)
+        if not self.exits and not self.table.snapshot(now).routes:
+            return  # nobody can go anywhere yet
         self.runner.run(now)
         for table in self.beside.values():
             table.recompute(now)
