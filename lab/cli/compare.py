@@ -12,7 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.cli.app import Code, Format, FormatOption, app, put, put_json, put_table, say
+from lab.cli.app import (
+    Code,
+    Format,
+    FormatOption,
+    NameOption,
+    app,
+    open_lab,
+    put,
+    put_json,
+    put_table,
+    say,
+)
 from lab.cli.run import DEFAULT_WORLD, FileArgument
 from lab.driver import LabError, known
 from lab.launch import UpError
@@ -24,6 +35,7 @@ from topology.plan import Plan
 class Driver(enum.StrEnum):
     virtual = "virtual"
     local = "local"
+    lab = "lab"
 
 
 class Expected(enum.StrEnum):
@@ -33,7 +45,7 @@ class Expected(enum.StrEnum):
     undecided = "undecided"
 
 
-_SEEDS = {Driver.virtual: 4, Driver.local: 1}
+_SEEDS = {Driver.virtual: 4, Driver.local: 1, Driver.lab: 1}
 _QUIET_S = 2.0
 _EVERY = "500ms"
 
@@ -72,8 +84,12 @@ def compare(
     ] = "20s",
     driver: Annotated[
         Driver,
-        typer.Option(help="virtual: in this process. local: in labs that are brought up for it."),
+        typer.Option(
+            help="virtual: in this process. local: in a lab that is brought up for it, for each seed. lab: in the "
+            "running one, of containers too; its `routing.beside` names the algorithms."
+        ),
     ] = Driver.virtual,
+    name: NameOption = None,
     expect: Annotated[
         Expected | None,
         typer.Option(help="Exit code 1 unless this is the verdict on every algorithm."),
@@ -99,8 +115,16 @@ def compare(
     from lab.experiment import comparing
 
     begun = time.monotonic()
-    path = file or DEFAULT_WORLD
-    plan = Plan.of(load_world(path))
+    lab = open_lab(name) if driver is Driver.lab else None
+    if lab is None:
+        path = file or DEFAULT_WORLD
+        plan = Plan.of(load_world(path))
+    else:
+        if file is not None or seeds not in (None, 1):
+            raise LabError(
+                "--driver lab: it has its world and its seed; give no FILE and no --seeds"
+            )
+        path, plan = lab.dir.world, lab.plan
     wanted = comparing.Wanted(
         plan=plan,
         world=path,
@@ -114,7 +138,9 @@ def compare(
     )
     progress = _Progress(begun)
     try:
-        if driver is Driver.virtual:
+        if lab is not None:
+            comparison = comparing.compare_in(lab, wanted, progress=progress)
+        elif driver is Driver.virtual:
             comparison = comparing.compare(wanted, progress=progress)
         else:
             comparison = comparing.compare_really(wanted, progress=progress)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lab.driver import LabError
+from lab.driver import Lab, LabError
 from lab.drivers.virtual_trace import full_url, site_of
 from lab.experiment import provenance, real, virtual
 from lab.experiment.design import BLOCK_S, Ask, design
@@ -334,12 +334,7 @@ def compare(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> 
 
 def compare_really(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> Comparison:
     """By real packets: a lab for each seed, one after another. Raises LabError, UpError."""
-    files = [one.name for one in wanted.algorithms if one.file is not None]
-    if files:
-        raise LabError(
-            f"--algorithms: found the file {files[0]}.py, allowed: names, where the driver is not virtual; "
-            "PoPs of one lab work out all algorithms beside each other"
-        )
+    _no_files(wanted)
     played: list[Played] = []
     fidelity_ok = True
     for number_, (seed, asks) in enumerate(designed(wanted).items()):
@@ -349,10 +344,49 @@ def compare_really(wanted: Wanted, *, progress: Progress = lambda text, done: No
             progress(f"seed {seed}: {text}", done)
 
         with real.brought_up(real.beside(plan, wanted.names), tell) as lab:
-            tell("is the network faithful?")
-            fidelity_ok &= real.faithful(lab)
-            until_s = wanted.warm_up_s + (asks[-1].at_s if asks else 0.0)
-            tell(f"{len(asks)} pairs of requests, {until_s:.0f} s")
-            played.append(real.play(lab, asks, warm_up_s=wanted.warm_up_s))
+            faithful, one = _in_lab(lab, wanted, asks, tell)
+            fidelity_ok &= faithful
+            played.append(one)
+    return _really(wanted, played, "local", fidelity_ok)
+
+
+def compare_in(
+    lab: Lab, wanted: Wanted, *, progress: Progress = lambda text, done: None
+) -> Comparison:
+    """In a lab that is running; one seed, its own. Its PoPs must work out all the algorithms already."""
+    _no_files(wanted)
+    there = lab.plan.world.routing.beside
+    missing = [name for name in wanted.names if name not in there]
+    if missing:
+        raise LabError(
+            f"--algorithms: found {', '.join(missing)}, allowed: what `routing.beside` of the lab's world names"
+            f" ({', '.join(there) or 'nothing'})"
+        )
+    (asks,) = designed(wanted).values()
+    faithful, one = _in_lab(lab, wanted, asks, lambda text: progress(text, 0.0))
+    driver = "containers" if lab.in_containers else "local"
+    return _really(wanted, [one], driver, faithful)
+
+
+def _no_files(wanted: Wanted) -> None:
+    files = [one.name for one in wanted.algorithms if one.file is not None]
+    if files:
+        raise LabError(
+            f"--algorithms: found the file {files[0]}.py, allowed: names, where the driver is not virtual; "
+            "PoPs of one lab work out all algorithms beside each other"
+        )
+
+
+def _in_lab(
+    lab: Lab, wanted: Wanted, asks: Sequence[Ask], tell: Callable[[str], None]
+) -> tuple[bool, Played]:
+    tell("is the network faithful?")
+    faithful = real.faithful(lab)
+    until_s = wanted.warm_up_s + (asks[-1].at_s if asks else 0.0)
+    tell(f"{len(asks)} pairs of requests, {until_s:.0f} s")
+    return faithful, real.play(lab, asks, warm_up_s=wanted.warm_up_s)
+
+
+def _really(wanted: Wanted, played: list[Played], driver: str, fidelity_ok: bool) -> Comparison:
     samples = [sample for one in played for sample in one.samples]
-    return Comparison(wanted, samples, played, predictions(wanted), "local", fidelity_ok)
+    return Comparison(wanted, samples, played, predictions(wanted), driver, fidelity_ok)
