@@ -84,10 +84,10 @@ class InVirtualTime:
                 return views.graph(process)
             case "lsdb":
                 return views.lsdb(process)
-        found = views.why(process, tunnel)
-        if found is None:
+        identity = views.tunnel_id(process, tunnel)
+        if identity is None:
             raise LabError(f"{pop} knows no tunnel {tunnel!r}")
-        return found
+        return views.why(process, identity, process.table.explain(identity, process.clock()))
 
     def lands(self, visitor: str) -> str | None:
         lands: str | None = self._world.lands(visitor)

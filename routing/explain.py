@@ -219,15 +219,31 @@ def explain(
     `considered` is how the algorithm ranked when it last decided on `state`; without it, as it ranks when asked
     again. `now` is when somebody asks, if that is later.
     """
-    runs = explaining(tunnel, state, standing, considered, now)
-    answer: Routes | None = None
+    return driven(explaining(tunnel, state, standing, considered, now), decide)
+
+
+def driven(runs: Runs, decide: Decide) -> Explanation:
+    """Answer every question of `explaining`."""
+    steps = stepwise(runs, decide)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            explanation: Explanation = done.value
+            return explanation
+
+
+def stepwise(runs: Runs, decide: Decide) -> Generator[None, None, Explanation]:
+    """Answer one question at each step, so that whoever has other things to do can do them in between."""
     question = next(runs)
     while True:
+        answer: Routes | None
         try:
             answer = decide(question)
         # An algorithm is foreign code: one that fails on a state has no answer to it, and that is an answer.
         except (Exception, SystemExit):  # noqa: BLE001
             answer = None
+        yield
         try:
             question = runs.send(answer)
         except StopIteration as done:
@@ -379,11 +395,12 @@ class _Question:
         exits = {tunnel: state.tunnels.get(tunnel, ())}
         self.state = dataclasses.replace(state, tunnels=exits)
         self._links = links_of(state.graph)
-        self._loads: dict[str, Load] = {
+        loads: dict[str, Load] = {
             pop: (float(known["load"]), float(known["age_s"]))
             for pop, known in state.graph.nodes(data=True)
-            if "load" in known
         }
+        # A copy of our own, altered for each question and put right after it: to build one takes longer than to decide.
+        self._scratch = latency_graph(state.me, self._links, loads)
 
     def links_of(self, path: Path, older_s: float) -> tuple[MeasuredLink, ...]:
         known = {(link.source, link.destination): link for link in self._links}
@@ -412,21 +429,19 @@ class _Question:
 
     def after(self, link: tuple[str, str], change_s: float) -> Runs:
         """The path that the route moves to when `link` changes by so much; None: it stays."""
-        graph = latency_graph(
-            self.state.me,
-            [
-                dataclasses.replace(one, rtt_s=max(0.0, one.rtt_s + change_s))
-                if {one.source, one.destination} == set(link)
-                else one
-                for one in self._links
-            ],
-            self._loads,
-        )
+        graph = self._scratch
+        altered = [graph.edges[way] for way in (link, link[::-1]) if graph.has_edge(*way)]
+        before = [float(known["rtt_s"]) for known in altered]
+        for known, rtt_s in zip(altered, before, strict=True):
+            known["rtt_s"] = max(0.0, rtt_s + change_s)
         try:
             ranked = yield from self.ask(graph)
+            return self.moves_to(ranked, graph)
         except _NoAnswerError:
             return None
-        return self.moves_to(ranked, graph)
+        finally:
+            for known, rtt_s in zip(altered, before, strict=True):
+                known["rtt_s"] = rtt_s
 
     def moves_to(self, ranked: Sequence[Path], graph: nx.DiGraph[str]) -> Path | None:
         chosen = self.standing.chosen

@@ -2,20 +2,26 @@
 
 GET /ready /status /tunnels /requests?since=NUMBER /metrics      POST /drain
 GET /routes /why?tunnel=NAME /graph /lsdb: see drivers/views
+GET and PUT /policy, POST /policy/test      GET and PUT /records      GET /pools
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+import msgspec
+
 from pops.core.rules import PolicyError
 from pops.drivers import views
 from pops.drivers.metrics import collect
+from pops.drivers.records import UnknownTargetError
 from pops.drivers.views import ms
 from runtime.admin import JSON, TEXT, AdminRequest, AdminServer, Answer
 from runtime.metrics import registry
+from wire.errors import UNREADABLE
 
 if TYPE_CHECKING:
     from pops.process import PopProcess
@@ -45,6 +51,9 @@ class Admin:
                 ("GET", "/why"): self.why,
                 ("GET", "/requests"): self.requests,
                 ("POST", "/drain"): self.drain,
+                ("GET", "/records"): self.records,
+                ("PUT", "/records"): self.put_record,
+                ("GET", "/pools"): self.pools,
                 ("GET", "/policy"): self.policy,
                 ("PUT", "/policy"): self.put_policy,
                 ("POST", "/policy/test"): self.test_policy,
@@ -118,13 +127,20 @@ class Admin:
             for c in sorted(self._pop.registry, key=lambda c: c.name)
         ]
 
-    def why(self, request: AdminRequest) -> Answer:
+    async def why(self, request: AdminRequest) -> Answer:
+        pop = self._pop
         asked = parse_qs(request.query).get("tunnel", [""])[-1]
-        told = views.why(self._pop, asked)
-        if told is None:
-            known = ", ".join(tunnel.name for tunnel in self._pop.config.tunnels) or "none"
+        tunnel = views.tunnel_id(pop, asked)
+        if tunnel is None:
+            known = ", ".join(one.name for one in pop.config.tunnels) or "none"
             return 404, TEXT, f"no tunnel {asked!r}; there are {known}\n".encode()
-        return _json(told)
+        steps = views.explaining(pop, tunnel)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return _json(views.why(pop, tunnel, done.value))
+            await asyncio.sleep(0)
 
     def requests(self, request: AdminRequest) -> Answer:
         """The last requests of visitors, oldest first; with ?since=NUMBER those after that one."""
@@ -132,6 +148,20 @@ class Admin:
         since = request.query.removeprefix("since=")
         number = int(since) if since.isascii() and since.isdigit() else 0
         return _json(pop.proxy.recent.since(number, pop.clock()))
+
+    def records(self, request: AdminRequest) -> Answer:
+        return _json(msgspec.to_builtins(self._pop.book.records.everything()))
+
+    def put_record(self, request: AdminRequest) -> Answer:
+        try:
+            asked = msgspec.json.decode(request.body, type=dict[str, object])
+            record = self._pop.book.change(asked)
+        except (UnknownTargetError, *UNREADABLE) as error:
+            return 400, TEXT, f"{error}\n".encode()
+        return _json(msgspec.to_builtins(record))
+
+    def pools(self, request: AdminRequest) -> Answer:
+        return _json(self._pop.balancers.snapshot())
 
     def policy(self, request: AdminRequest) -> Answer:
         return _json(self._pop.security.snapshot())

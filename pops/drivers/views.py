@@ -5,10 +5,12 @@ Milliseconds, per cent and ages, as in every output. Tunnels go by their names.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from routing.algorithms import direct
 from routing.api import Path
+from routing.explain import Explanation, stepwise
 from routing.lsa import version
 
 if TYPE_CHECKING:
@@ -96,15 +98,25 @@ def routes(pop: PopProcess) -> dict[str, Any]:
     }
 
 
-def why(pop: PopProcess, tunnel: str) -> dict[str, Any] | None:
-    """Why requests for a tunnel, by name or identity, go where they go; None: there is no such tunnel."""
+def tunnel_id(pop: PopProcess, tunnel: str) -> str | None:
+    """By name or identity; None: there is no such tunnel."""
     ids = {name: identity for identity, name in _names(pop).items()}
     identity = ids.get(tunnel, tunnel)
-    table, now = pop.table, pop.clock()
-    if identity not in ids.values():
+    return identity if identity in ids.values() else None
+
+
+def explaining(pop: PopProcess, identity: str) -> Generator[None, None, Explanation | None]:
+    """Step by step, a decision each: a PoP has requests to serve in between."""
+    runs = pop.table.explaining(identity, pop.clock())
+    if runs is None:
         return None
-    told = table.explain(identity, now)
-    shown = table.snapshot(now)
+    return (yield from stepwise(runs, pop.table.algorithm.decide))
+
+
+def why(pop: PopProcess, identity: str, told: Explanation | None) -> dict[str, Any]:
+    """Why requests for a tunnel go where they go."""
+    table = pop.table
+    shown = table.snapshot(pop.clock())
     return {
         "algorithm": shown.algorithm,
         "params": dict(table.params),

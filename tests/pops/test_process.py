@@ -89,6 +89,12 @@ def test_the_admin_door(edge: Any, tmp_path: Path) -> None:
         assert (tunnel["tunnel"], tunnel["index"]) == ("app", 0)
         _, routes = await admin(door, "GET /routes")
         assert routes["tunnels"]["app"][0]["pops"] == ["B"]
+        _, why = await admin(door, "GET /why?tunnel=app")
+        assert (why["path"], why["candidates"][0]["chosen"], why["problem"]) == (["B"], True, None)
+        code, text = await admin(door, "GET /why?tunnel=other")
+        assert (code, text) == (404, "no tunnel 'other'; there are app\n")
+        _, lsdb = await admin(door, "GET /lsdb")
+        assert [one["origin"] for one in lsdb["lsas"]] == ["A", "B"]
         _, (request,) = await admin(door, "GET /requests")
         assert (request["number"], request["status"], request["pops"]) == (1, 200, ["B"])
         assert (request["method"], request["path"], request["connection"]) == ("GET", "/", "c0")
