@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -92,6 +94,52 @@ def test_a_post_is_never_received_twice(edge: Any, body: bytes) -> None:
         assert (await exchange.whole()).status == 502
         assert near.bodies == [("POST", body)]
         assert far.begun == []
+
+    edge(scenario)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_breaks_a_post_is_received_once_at_most(edge: Any, seed: int) -> None:
+    """Connections between PoPs are cut at random while requests of all kinds are under way."""
+
+    async def scenario(world: Any) -> None:
+        rng = random.Random(seed)
+        received: Counter[tuple[str, str]] = Counter()
+
+        async def serve(request: Any) -> None:
+            message = await request.whole()
+            if message.reset is None:
+                received[message.get(":method"), message.get(":path")] += 1
+                await asyncio.sleep(0.003)
+                request.stream.send_headers(world.reply(200), end=True)
+
+        quick = {**QUICK, "reconnect_first": 0.005, "reconnect_most": 0.01}
+        await world.start("ABC", TRIANGLE, timeouts=quick)
+        first = await world.connector("B", serve)
+        await world.connector("C", serve, index=1, client=first.client)
+        await world.until(lambda: len(world.pops["A"].lsdb.exits()[world.tunnel]) == 2)
+        visitor = await world.visitor("A")
+        running: list[tuple[str, str, Any]] = []
+        for number in range(120):
+            method, path = rng.choice(["POST", "POST", "PUT", "GET"]), f"/{number}"
+            body = b"" if method == "GET" else rng.choice([b"", b"a", BODY])
+            exchange = visitor.start(path, method=method, end=not body)
+            if body:
+                await exchange.send(body, end=True)
+            running.append((method, path, exchange))
+            if rng.random() < 0.3:
+                neighbors = world.pops[rng.choice("AAB")].overlay.neighbors.values()
+                up = [one.data for one in neighbors if one.data is not None]
+                if up:
+                    rng.choice(up).abort()
+            await asyncio.sleep(0.002)
+        answers = [(method, path, await exchange.whole()) for method, path, exchange in running]
+        assert sum(world.pops["A"].proxy.stats.retries.values()) > 0
+        for method, path, answer in answers:
+            if method == "POST":
+                assert received[method, path] <= 1, path
+            if answer.status == 200:
+                assert received[method, path] >= 1, path
 
     edge(scenario)
 
