@@ -52,8 +52,10 @@ def _spread_s(world: VirtualWorld, origin: str) -> float:
         pop.lsdb.set_local(links, own.exits, own.load, world.loop.now)
         pop.link_state.flooding.look()
 
-    world.nodes[origin].programs[0].call(speak)
-    world.run_for(0.0)
+    async def main() -> None:
+        world.nodes[origin].programs[0].call(speak)
+
+    world.run(main())
     own = pop.lsdb.own
     assert own is not None
     while not all((lsa := one.lsdb.get(origin)) and lsa.seq >= own.seq for one in pops.values()):
@@ -130,7 +132,7 @@ def _default_world() -> list[Row]:
             world.start()
             world.run_for(20 + offset * 0.17)
             since = world.loop.now
-            for here, there in (("SIN", "NRT"), ("NRT", "SIN")):
+            for here, there in (("IAD", "NRT"), ("NRT", "IAD")):
                 world.apply(Wishes("bench", (Wish(here, there, {"one_way_s": 0.25}),)))
             world.run_for(10)
             moved = [

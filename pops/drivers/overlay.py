@@ -38,6 +38,7 @@ SETTINGS = Http2Settings(
     max_concurrent_streams=1024,
     max_header_list_size=512 * 1024,
     max_frame_size=65_536,
+    reset_burst=100_000,  # those of all visitors of the neighbour
 )
 
 
@@ -56,6 +57,7 @@ class Neighbor:
         self.first_try: dict[Purpose, asyncio.Event] = {p: asyncio.Event() for p in Purpose}
         self.error: str | None = "not tried yet"
         self._wake: dict[Purpose, asyncio.Event] = {}
+        self._been_up = False
         self._verdict: str | None = None  # why we gave it up, before its connections hear of that
 
     @property
@@ -129,7 +131,10 @@ class Neighbor:
             on_goaway=lambda code: http2.close(),
             now=overlay.clock,
         )
-        async with asyncio.timeout(timeouts.connect + timeouts.handshake):
+        # While a whole world starts, handshakes wait for CPU. Later, a dial that fell into a dead link should not wait
+        # for its next SYN, which comes ever later: a new dial begins with one.
+        patience = timeouts.connect if self._been_up else timeouts.connect + timeouts.handshake
+        async with asyncio.timeout(patience):
             await asyncio.get_running_loop().create_connection(
                 lambda: http2,
                 self.pop.address,
@@ -154,6 +159,7 @@ class Neighbor:
         if purpose is Purpose.CONTROL:
             overlay.watch.control_up(self.pop.name, http2)
         if self.up:
+            self._been_up = True
             overlay.events.emit("overlay_up", neighbor=self.pop.name)
             overlay.watch.changed(self.pop.name)
 
