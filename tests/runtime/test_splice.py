@@ -36,6 +36,7 @@ class Chain:
         self.ended: list[int | None] = []
         self.splices: list[Splice] = []
         self.answer_failures = False
+        self.keep = 0
         self.front.site.take = self.take
         self.front.server._on_request = self.take
 
@@ -46,7 +47,12 @@ class Chain:
             def headers_received(self, headers: Headers, end: bool) -> None:
                 right = chain.back.client.open(Discard())
                 splice = Splice(
-                    left, right, on_head=chain.on_head, on_end=chain.on_end, request_ended=end
+                    left,
+                    right,
+                    on_head=chain.on_head,
+                    on_end=chain.on_end,
+                    request_ended=end,
+                    keep=chain.keep,
                 )
                 chain.splices.append(splice)
                 right.send_headers(headers, end=end)
@@ -269,5 +275,88 @@ def test_nothing_of_an_exchange_stays_behind(chained: Any) -> None:
             assert [mark() for mark in marks] == [None] * 3
         finally:
             gc.enable()
+
+    chained(body)
+
+
+def test_the_beginning_of_a_body_is_kept_while_all_of_it_fits(chained: Any) -> None:
+    async def body(chain: Chain) -> None:
+        chain.keep = 10
+        stream, _ = chain.front.request(POST, end=False)
+        await settle()
+        [splice] = chain.splices
+        assert splice.kept == ()
+        for data in (b"abcd", b"efgh"):
+            stream.send_data(data)
+            await settle()
+        assert splice.kept == (b"abcd", b"efgh")
+        stream.send_data(b"ijk")
+        await settle()
+        assert splice.kept is None
+        assert chain.origin.body == b"abcdefghijk"
+
+    chained(body)
+
+
+@pytest.mark.parametrize("what", ["many pieces", "trailers", "an answer"])
+def test_what_is_kept_can_be_sent_again_or_is_not_there(chained: Any, what: str) -> None:
+    async def body(chain: Chain) -> None:
+        chain.keep = 1000
+        stream, _ = chain.front.request(POST, end=False)
+        await settle()
+        [splice] = chain.splices
+        stream.send_data(b"a")
+        await settle()
+        assert splice.kept == (b"a",)
+        match what:
+            case "many pieces":
+                for _ in range(64):
+                    stream.send_data(b"a")
+                    await settle()
+            case "trailers":
+                stream.send_trailers([(b"x-up", b"1")])
+            case "an answer":
+                chain.origin.stream.send_headers(OK)
+        await settle()
+        assert splice.kept is None
+
+    chained(body)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_body_is_sent_again_and_goes_on(chained: Any, ended: bool) -> None:
+    async def body(chain: Chain) -> None:
+        chain.keep = 1000
+        stream, user = chain.front.request(POST, end=False)
+        stream.send_data(b"first ")
+        await settle()
+        first = chain.splices[0]
+
+        def on_end(splice: Splice, code: int | None) -> None:
+            right = chain.back.client.open(Discard())
+            again = Splice(
+                splice.left, right, on_end=chain.on_end, request_ended=splice.up_complete, keep=1000
+            )
+            chain.splices.append(again)
+            assert splice.kept is not None
+            right.send_headers(POST)
+            again.send_again(splice.kept)
+
+        first.on_end = on_end
+        if ended:
+            stream.send_data(b"last", end=True)
+        await settle()
+        chain.origin.stream.reset(ErrorCode.INTERNAL_ERROR)
+        await settle()
+        if not ended:
+            stream.send_data(b"last", end=True)
+            await settle()
+        assert len(chain.back.site.exchanges) == 2
+        assert chain.origin.body == b"first last"
+        assert chain.splices[1].bytes_up == 10
+        chain.origin.stream.send_headers(OK, end=True)
+        await settle()
+        assert user.events == [("headers", b"200", True)]
+        assert chain.ended == [None]
 
     chained(body)
