@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.report import Row, show
 
-NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding")
+NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding", "routing")
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ from routing.catalogue import Algorithm
 from routing.damping import Damper, Damping, Hop, Reason, Refusal, Wish
 from routing.errors import AlgorithmError
 from routing.explain import DRIFT, Explanation, Runs, Standing, driven, explaining
-from routing.graph import Load, latency_graph
+from routing.graph import LatencyGraph, Load
 
 # Paths kept of one tunnel. A retry never gets that far down the list.
 MOST_PATHS = 64
@@ -110,7 +110,7 @@ class RouteTable:
         self._max_relays = max_relays
         self._rng = rng
         self._memory: dict[str, Any] = {}
-        self._links: list[MeasuredLink] = []
+        self._graph = LatencyGraph(me)
         self._pairs: set[Hop] = set()
         self._loads: dict[str, Load] = {}
         self._exits: dict[str, tuple[Exit, ...]] = {}
@@ -136,8 +136,16 @@ class RouteTable:
 
     def set_links(self, links: Iterable[MeasuredLink]) -> None:
         """Every link there is now: one that is not among them is dead."""
-        self._links = list(links)
-        self._pairs = {(link.source, link.destination) for link in self._links}
+        self._graph.set_links(links)
+        self._moved()
+
+    def set_row(self, source: str, links: Iterable[MeasuredLink]) -> None:
+        """The links of one PoP, all of them; those of the others stay."""
+        self._graph.set_row(source, links)
+        self._moved()
+
+    def _moved(self) -> None:
+        self._pairs = set(self._graph.links())
         self._due = True
         self._prune()
 
@@ -208,7 +216,7 @@ class RouteTable:
             me=self._me,
             now=now,
             seq=self._seq,
-            graph=latency_graph(self._me, self._links, self._loads),
+            graph=self._graph.picture(self._loads),
             tunnels=dict(self._exits),
             previous=dict(self._routes),
             outcomes=outcomes,
