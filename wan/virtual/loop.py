@@ -136,18 +136,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready, now = self._ready, self.now
         while agenda:
             when, _, what, argument = agenda[0]
-            if when > now:
-                if ready:
-                    return
-                if what.__class__ is not _Timer or not what._cancelled:
-                    self.now = now = when
-            heappop(agenda)
             if what.__class__ is not _Timer:
+                if when > now:
+                    if ready:
+                        return
+                    self.now = now = when
+                heappop(agenda)
                 what(argument)
             elif what._cancelled:
+                heappop(agenda)
                 self._cancelled -= 1
             else:
-                cast(Any, what)._scheduled = False
+                if when > now:
+                    if ready:
+                        return
+                    self.now = now = when
+                heappop(agenda)
+                what._scheduled = False
                 ready.append(what)
             if self._stopping:
                 return

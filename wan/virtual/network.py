@@ -392,7 +392,7 @@ class Network:
         """Nobody is there for this segment: say so (RFC 9293 section 3.10.7.1)."""
         way = self.way(host, packet.reverse(segment.key))
         answer = Segment(way.key)
-        answer.reset = True
+        answer.reset = answer.rare = True
         way.send(Segment.HEADER, answer)
 
 

@@ -52,6 +52,8 @@ class Segment:
     seq = 0
     data = b""
     fin = opens = reset = probe = False
+    # One look for what is no part of an open conversation.
+    rare = False
     # None only in a SYN that answers nothing.
     number: int | None = None
     window = _RECEIVE_BUFFER
@@ -67,6 +69,10 @@ class State(Enum):
     GONE = "gone"
 
 
+# Looking a member up costs as much as a call, and this is done for every segment.
+_OPEN = State.OPEN
+
+
 class Connection:
     """`key` is that of the segments we send; the host keeps it by the key of those that come."""
 
@@ -79,6 +85,7 @@ class Connection:
         "_held",
         "_host",
         "_listener",
+        "_loop",
         "_made_at",
         "_network",
         "_next",
@@ -99,6 +106,7 @@ class Connection:
         self.state = State.OPENING
         self.transport: StreamTransport | None = None
         self._network = network
+        self._loop = network.loop
         self._host = host
         self._way = network.way(host, key)
         self.sender = Sender(self._way.mtu - Segment.HEADER, self._emit)
@@ -146,11 +154,11 @@ class Connection:
         if self._retries > _SYN_RETRIES:
             self._fail(errno.ETIMEDOUT)
             return
-        loop = self._network.loop
+        loop = self._loop
         loop.at(loop.now + FIRST_RTO_S * (1 << self._retries), self._knock, True)
         self._retries += 1
         segment = Segment(self.key)
-        segment.opens = True
+        segment.opens = segment.rare = True
         if self._listener is not None:
             segment.number = 0
         refusal = self._send(Segment.OPENING, segment)
@@ -161,7 +169,7 @@ class Connection:
         self.state = State.OPEN
         if self._retries == 1:
             # The handshake is the first round trip that is measured, at both ends.
-            self.sender.rounds.sample(self._network.loop.now - self._made_at)
+            self.sender.rounds.sample(self._loop.now - self._made_at)
         # Only now the path and its MTU are known.
         self.sender.reno = Reno(self._way.mtu - _HEADER)
         listener = self._listener
@@ -176,27 +184,25 @@ class Connection:
     # What arrives
 
     def take(self, segment: Segment) -> None:
-        if segment.reset:
-            self._fail(errno.ECONNREFUSED if self._dialling else errno.ECONNRESET)
-            return
-        if segment.opens:
-            self._take_opening(segment)
-            return
-        if self.state is State.OPENING:
+        if segment.rare:
+            if segment.reset:
+                self._fail(errno.ECONNREFUSED if self._dialling else errno.ECONNRESET)
+                return
+            if segment.opens:
+                self._take_opening(segment)
+                return
+        if self.state is not _OPEN and self.state is State.OPENING:
             if self._dialling:
                 return
             self._opened()
-        assert segment.number is not None
-        loop = self._network.loop
+        number = segment.number
+        assert number is not None
         sender = self.sender
-        if (
-            segment.number > sender.acknowledged
-            or segment.reports
-            or segment.window != sender.window
-        ):
-            if sender.take(segment.number, segment.window, segment.reports, loop.now):
+        if number > sender.acknowledged or segment.reports or segment.window != sender.window:
+            if sender.take(number, segment.window, segment.reports, self._loop.now):
                 self._after_acknowledgement()
-            self._arm()
+            if sender.due < self._armed:
+                self._arm()
         if segment.data or segment.fin:
             self._take_data(segment)
         elif segment.probe:
@@ -214,7 +220,8 @@ class Connection:
             self._acknowledge()
         elif self.state is State.OPENING and self._listener is not None:
             answer = Segment(self.key)
-            answer.opens, answer.number = True, 0
+            answer.opens = answer.rare = True
+            answer.number = 0
             self._send(Segment.OPENING, answer)
 
     def _after_acknowledgement(self) -> None:
@@ -275,7 +282,7 @@ class Connection:
             self._end()
 
     def _acknowledge_soon(self) -> None:
-        loop = self._network.loop
+        loop = self._loop
         self._ack_due = due = loop.now + _DELAYED_ACK_S
         if self._armed_ack == _NEVER:
             self._armed_ack = due
@@ -330,9 +337,11 @@ class Connection:
         self._push()
 
     def _push(self) -> None:
-        if self.state is State.OPEN:
-            self.sender.push(self._network.loop.now)
-            self._arm()
+        if self.state is _OPEN:
+            sender = self.sender
+            sender.push(self._loop.now)
+            if sender.due < self._armed:
+                self._arm()
 
     def _emit(self, unit: Unit) -> None:
         segment = Segment(self.key)
@@ -340,7 +349,14 @@ class Connection:
         segment.data = data = unit.data
         if unit.fin:
             segment.fin = True
-        self._with_ack(segment)
+        # As `_with_ack`, for nearly all that is sent.
+        segment.number = self._next
+        if self._held or self._said != _RECEIVE_BUFFER:
+            segment.window = self._said = self._room
+        if self._recent:
+            segment.reports = tuple(self._recent)
+        self._owed = 0
+        self._ack_due = _NEVER
         self._way.send(_HEADER + len(data), segment)
 
     def _acknowledge(self) -> None:
@@ -359,9 +375,9 @@ class Connection:
 
     def _acknowledge_late(self, _: object) -> None:
         self._armed_ack = _NEVER
-        if self._ack_due == _NEVER or self.state is not State.OPEN:
+        if self._ack_due == _NEVER or self.state is not _OPEN:
             return
-        loop = self._network.loop
+        loop = self._loop
         if self._ack_due > loop.now:
             self._armed_ack = self._ack_due
             loop.at(self._ack_due, self._acknowledge_late, None)
@@ -376,15 +392,15 @@ class Connection:
         due = self.sender.due
         if due < self._armed:
             self._armed = due
-            self._network.loop.at(due, self._on_timer, due)
+            self._loop.at(due, self._on_timer, due)
 
     def _on_timer(self, when: float) -> None:
         if when != self._armed:
             return
         self._armed = _NEVER
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return
-        sender, now = self.sender, self._network.loop.now
+        sender, now = self.sender, self._loop.now
         if sender.due <= now:
             if sender.handle_timer(now) is Timer.PERSIST:
                 segment = Segment(self.key)
@@ -394,7 +410,8 @@ class Connection:
             if sender.timeouts > MOST_TIMEOUTS:
                 self._fail(errno.ETIMEDOUT)
                 return
-        self._arm()
+        if sender.due != _NEVER:
+            self._arm()
 
     # The end
 
@@ -413,7 +430,7 @@ class Connection:
             if self.sender.all_acknowledged and self._ended:
                 self._end()
             else:
-                loop = self._network.loop
+                loop = self._loop
                 loop.at(loop.now + _ORPHAN_S, self._give_up, None)
 
     def _give_up(self, _: object) -> None:
@@ -422,7 +439,7 @@ class Connection:
 
     def _reset(self) -> None:
         segment = Segment(self.key)
-        segment.reset = True
+        segment.reset = segment.rare = True
         self._send(Segment.HEADER, segment)
         self._end()
 

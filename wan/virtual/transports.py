@@ -12,6 +12,7 @@ import contextvars
 import errno
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from wan import packet
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # For callbacks of the kernel: they belong to no program, and no program's state holds them up.
 EMPTY = contextvars.Context()
+# Looking a member up costs as much as a call.
+_RUNNING = State.RUNNING
 _HIGH = 64 * 1024
 _SMALL = 4096
 _UDP_HEADER = 28
@@ -101,6 +104,9 @@ class Stream(Caller, asyncio.Transport):
         self._eof = False
         self._eof_told = False
         self._lost = False
+        # Who takes what is received, and how: looked up once.
+        self._receives: asyncio.BaseProtocol | None = None
+        self._receive: Callable[[bytes], object]
 
     # What a kernel does, per kind
 
@@ -202,7 +208,7 @@ class Stream(Caller, asyncio.Transport):
 
     @property
     def reading(self) -> bool:
-        return not self._paused and not self.closing and self._program.state is State.RUNNING
+        return not self._paused and not self.closing and self._program.state is _RUNNING
 
     def is_reading(self) -> bool:
         return not self._paused and not self.closing
@@ -221,11 +227,20 @@ class Stream(Caller, asyncio.Transport):
             self._wanted()
 
     def received(self, data: bytes) -> None:
-        receive = getattr(self._protocol, "data_received", None)
-        if receive is None:
-            self._up(fill, self._protocol, data)
-        else:
-            self._up(receive, data)
+        if self._protocol is not self._receives:
+            self._receives = self._protocol
+            self._receive = getattr(self._protocol, "data_received", None) or partial(
+                fill, cast(asyncio.BufferedProtocol, self._protocol)
+            )
+        if self._program.state is not _RUNNING:
+            self._later(self._receive, data)
+            return
+        try:
+            self._context.run(self._receive, data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 as asyncio's own transports do
+            self._broken(error)
 
     def ended(self) -> None:
         """The other side will send no more."""
