@@ -36,6 +36,7 @@ _HELP = """A whole edge network on this machine: PoPs, anycast, tunnels, smart r
 
 Start with `popnet up`, then look at it from a second terminal: `popnet status`, `popnet catchment`,
 `popnet curl --from tokyo https://app.example.com/`, `popnet exec tokyo -- ping -c3 NRT`.
+Ask why: `popnet trace --from tokyo https://app.example.com/`, `popnet why --from tokyo app.example.com`.
 Break it: `popnet kill LHR`, `popnet link set NRT IAD --rtt 400ms`.
 """
 
