@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pops.config import ConfigError, PopConfig, load
 from pops.process import PopProcess
+from runtime.memory import map_large_blocks
 from runtime.notify import Notifier
 from runtime.tls import TlsError
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         config = load(chosen.config)
+        map_large_blocks()
         # Here and nowhere else: everything above it runs on any loop.
         import uvloop
 

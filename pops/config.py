@@ -192,6 +192,7 @@ class Limits(_Part, frozen=True):
     streams_per_visitor: int = 128  # concurrent, one connection
     visitor_connections: int = 10_000
     connections_per_visitor: int = 512  # of one address
+    streams_per_address: int = 256  # concurrent, over all connections of one address
     request_body_rate: int = (
         64  # bytes per second that a body must come with, else 408; see Timeouts
     )

@@ -26,6 +26,9 @@ from wire.http2.fields import MalformedFieldError
 
 _DISCARD = Discard()
 _JOIN_LIMIT = 16 * 1024
+# Where every connection of the process reads into; see runtime/http2.py. Copied at once, for bodies are passed on as
+# they are.
+_BUFFER = memoryview(bytearray(64 * 1024))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Http1Timeouts:
     """After an early answer: how long the rest of the request is read and thrown away before we hang up."""
 
 
-class Http1ServerProtocol(asyncio.Protocol):
+class Http1ServerProtocol(asyncio.BufferedProtocol):
     """One accepted connection. `on_request(stream)` returns the user of a new exchange; `on_lost(reason)` comes once.
 
     `on_refused(status, reason)` tells of bytes that never became an exchange.
@@ -115,6 +118,12 @@ class Http1ServerProtocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self._parser = RequestParser(self, self._scheme or self.peer.scheme, self._limits)
         self._expect_within(self._timeouts.head_s)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         if self._closing:

@@ -30,6 +30,8 @@ __all__ = ["ErrorCode", "Http2Connection", "Http2Error", "Http2Settings", "Http2
 _FLUSH = 64 * 1024
 _TRANSPORT_HIGH = 128 * 1024
 _MAX_PINGS = 64
+# A first and a final one are usual; each is looked at by all streams.
+_MAX_GOAWAYS = 16
 _DISCARD = Discard()
 
 
@@ -59,6 +61,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         settings_timeout_s: float | None = 10.0,
         idle_timeout_s: float | None = None,
         max_waiting: int = 1024,
+        read_size: int = 64 * 1024,
     ) -> None:
         self.role = Role(role)
         self.settings = settings or Http2Settings()
@@ -86,6 +89,9 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._settings_timeout_s = settings_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_waiting = max_waiting
+        self._buffer = _BUFFER[:read_size]
+        self._goaways = 0
+        self._parted = False
         self._streams: dict[int, Http2Stream] = {}
         # Streams the peer has no room for yet, in order.
         self._waiting: deque[tuple[Http2Stream, Headers, bool]] = deque()
@@ -241,7 +247,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_later(self._settings_timeout_s, self._settings_missing)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(_BUFFER[:nbytes])
@@ -404,6 +410,9 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def goaway_received(self, last_stream_id: int, code: int, debug: bytes) -> None:
         self._draining = True
+        self._goaways += 1
+        if self._goaways > _MAX_GOAWAYS:
+            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "it says GOAWAY and stays")
         if code != ErrorCode.NO_ERROR and self.error is None:
             self.error = Http2Error(code, f"said by the peer {debug[:200]!r}")
         if self.role is Role.CLIENT:
@@ -421,7 +430,8 @@ class Http2Connection(asyncio.BufferedProtocol):
     def connection_closed(self, code: int, debug: bytes) -> None:
         if code != ErrorCode.NO_ERROR and self.error is None:
             self.error = Http2Error(code, debug.decode("ascii", "replace")[:200])
-            self.cut = code_name(code)
+            if not self._closing:
+                self.cut = code_name(code)
         self._closing = True
         self._schedule_flush()
 
@@ -627,8 +637,23 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _hang_up(self) -> None:
         """Close once: asyncio's TLS transport takes a second close for an abort, and then breaks on a write."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.close()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        silent = self.cut == ErrorCode.SETTINGS_TIMEOUT.name
+        if self.cut is None or silent or self.role is Role.CLIENT:
+            transport.close()
+            return
+        # A polite close would go on decrypting whatever an attacker still sends. Its GOAWAY has a moment to arrive,
+        # which a reset at once would not give it, and nothing more is read.
+        if not self._parted:
+            self._parted = True
+            assert self._loop is not None
+            transport.pause_reading()
+            for stream in list(self._streams.values()):
+                self._lose(stream, ErrorCode.CANCEL)
+            self._streams.clear()
+            self._loop.call_later(_CUT_LINGER_S, transport.abort)
 
 
 # Where every connection of the process reads into. Loops fill it and call `buffer_updated` at once, and engines keep
@@ -636,5 +661,7 @@ class Http2Connection(asyncio.BufferedProtocol):
 # it back: more than a tenth of a relay's CPU. No larger than this, since libnghttp2 stops a flood only between reads.
 _BUFFER = memoryview(bytearray(64 * 1024))
 _DRAIN_PING = b"drained?"
+# Enough for its reader: what comes behind it comes as much later, however long the way.
+_CUT_LINGER_S = 0.05
 # How long an idle peer may take to answer that PING: the longest round trip, and some.
 _PARTING_S = 5.0

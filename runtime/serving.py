@@ -17,10 +17,14 @@ from typing import cast
 from runtime.http1_server import Http1ServerProtocol, Http1Timeouts
 from runtime.http2 import Http2Connection, Http2Settings
 from runtime.streams import Stream, StreamUser
+from runtime.transports import Discard
 from wire.http1 import Http1Limits
-from wire.http2.engine import Role
+from wire.http2.engine import ErrorCode, Role
 from wire.http2.engines import EngineName
 
+_DISCARD = Discard()
+# What one visitor can make a turn of the loop last: frames that cost work come at some 70 bytes each.
+_READ_SIZE = 16 * 1024
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -47,6 +51,7 @@ class ServingOptions:
     idle_timeout_s: float = 180.0
     max_connections: int = 10_000
     max_per_address: int = 10_000
+    max_streams_per_address: int = 10_000
     backlog: int = 1024
 
 
@@ -57,6 +62,7 @@ class ServingSnapshot:
     accepted: int
     refused: int
     refused_by_address: int
+    refused_streams: int
     cut: Mapping[str, int]
     draining: bool
 
@@ -82,10 +88,10 @@ class HttpServer:
         self.options = options or ServingOptions()
         self.on_bad_request = on_bad_request
         self.accepted = 0
-        self.refused = self.refused_by_address = 0
+        self.refused = self.refused_by_address = self.refused_streams = 0
         # HTTP/2 connections that we ended for what came on them, by error code.
         self.cut: dict[str, int] = {}
-        self._by_address: dict[str, int] = {}
+        self._by_address: dict[str, dict[Http2Connection | Http1ServerProtocol | _Door, None]] = {}
         self._servers: list[asyncio.Server] = []
         # In the order in which they came: a drain shall be the same in every run.
         self._live: dict[Http2Connection | Http1ServerProtocol | _Door, None] = {}
@@ -147,6 +153,7 @@ class HttpServer:
             accepted=self.accepted,
             refused=self.refused,
             refused_by_address=self.refused_by_address,
+            refused_streams=self.refused_streams,
             cut=dict(sorted(self.cut.items())),
             draining=self._draining,
         )
@@ -184,8 +191,9 @@ class HttpServer:
                 Role.SERVER,
                 engine=self.options.engine,
                 settings=self.options.http2,
-                on_request=self.on_request,
+                on_request=self._requested,
                 on_lost=lambda reason: self._gone(protocol),
+                read_size=_READ_SIZE,
                 settings_timeout_s=self.options.handshake_timeout_s,
                 idle_timeout_s=self.options.idle_timeout_s,
             )
@@ -199,33 +207,55 @@ class HttpServer:
             )
         return protocol
 
+    def _requested(self, stream: Stream) -> StreamUser:
+        """One more stream of HTTP/2. All connections of an address together may have only so many: what they hold
+        open at a connector, with bodies that do not come, is everybody's."""
+        address = stream.peer.address
+        # Who is alone on its address keeps within its own connection's limit.
+        theirs = self._by_address.get(address, ())
+        if len(theirs) > 1:
+            most = self.options.max_streams_per_address
+            if sum(connection.streams for connection in theirs) > most:
+                self.refused_streams += 1
+                stream.reset(ErrorCode.REFUSED_STREAM)
+                return _DISCARD
+        return self.on_request(stream)
+
     def _came(self, door: _Door, address: str) -> bool:
         if self._draining or len(self._live) >= self.options.max_connections:
             self.refused += 1
             return False
-        of_address = self._by_address.get(address, 0)
-        if address and of_address >= self.options.max_per_address:
+        theirs = self._by_address.setdefault(address, {})
+        if address and len(theirs) >= self.options.max_per_address:
             self.refused += 1
             self.refused_by_address += 1
             return False
-        self._by_address[address] = of_address + 1
         self.accepted += 1
-        self._live[door] = None
+        self._live[door] = theirs[door] = None
         return True
+
+    def _steps_aside(self, door: _Door, protocol: Http2Connection | Http1ServerProtocol) -> None:
+        theirs = self._by_address[door.address]
+        self._live[protocol] = theirs[protocol] = None
+        del self._live[door], theirs[door]
 
     def _gone(self, connection: Http2Connection | Http1ServerProtocol | _Door) -> None:
         if connection not in self._live:
             return  # refused
         del self._live[connection]
-        address = connection.address if isinstance(connection, _Door) else connection.peer.address
-        if (left := self._by_address[address] - 1) > 0:
-            self._by_address[address] = left
-        else:
+        address = _address(connection)
+        theirs = self._by_address[address]
+        del theirs[connection]
+        if not theirs:
             del self._by_address[address]
         if isinstance(connection, Http2Connection) and connection.cut is not None:
             self.cut[connection.cut] = self.cut.get(connection.cut, 0) + 1
         if self._draining and not self._live:
             self._emptied.set()
+
+
+def _address(connection: Http2Connection | Http1ServerProtocol | _Door) -> str:
+    return connection.address if isinstance(connection, _Door) else connection.peer.address
 
 
 class _Door(asyncio.Protocol):
@@ -281,8 +311,7 @@ class _Door(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         protocol = self._server._protocol_for(alpn, preface)
-        self._server._live[protocol] = None
-        self._server._live.pop(self, None)
+        self._server._steps_aside(self, protocol)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._bytes:

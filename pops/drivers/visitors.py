@@ -37,6 +37,7 @@ class VisitorDoors:
                     max_header_list_size=header_bytes,
                     enable_connect_protocol=True,
                     flood_burst=limits.flood_burst,
+                    reset_burst=limits.flood_burst,
                 ),
                 http1_limits=Http1Limits(max_head_size=header_bytes),
                 http1_timeouts=Http1Timeouts(
@@ -46,6 +47,7 @@ class VisitorDoors:
                 idle_timeout_s=timeouts.keep_alive,
                 max_connections=limits.visitor_connections,
                 max_per_address=limits.connections_per_visitor,
+                max_streams_per_address=limits.streams_per_address,
             ),
             on_bad_request=self._bad_request,
         )

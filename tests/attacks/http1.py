@@ -117,6 +117,11 @@ REFUSED: list[tuple[str, bytes]] = [
 _CLOSE = b"Connection: close"
 
 
+def tiny_chunks(count: int) -> bytes:
+    """A body of so many chunks of a byte."""
+    return _post(_CHUNKED, body=b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+
+
 async def _absolute_form(target: Target) -> str:
     """RFC 9112 section 3.2.2: the target counts, Host is overwritten. So the name that is judged is the one sent on."""
     target.connector.requests.clear()

@@ -25,7 +25,6 @@ from tests.attacks.raw import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    Http2Wire,
     block,
     frame,
     settings,
@@ -65,7 +64,7 @@ def _sends(port: Port, data: bytes, *, opened: bytes = b"", stream: int = 0) -> 
 
 
 # At the tunnel port there are no requests of ours, so the floods ride on the control stream that the PoP opens.
-def _floods(port: Port) -> list[Case]:
+def _flood_rows(port: Port) -> list[tuple[str, str, bytes, str]]:
     many = 20_000
     head = (
         _get(1, END_HEADERS, POST) if port != "tunnel" else frame(HEADERS, END_HEADERS, 1, b"\x88")
@@ -92,7 +91,7 @@ def _floods(port: Port) -> list[Case]:
         provoked = b"".join(_get(2 * i + 1) + _window(2 * i + 1, 0) for i in range(4000))
         empty = b"".join(_get(2 * i + 1, END_HEADERS, POST) for i in range(4000))
         rows += [
-            ("rapid reset", "4000 requests, each reset at once", resets, CUT),
+            ("rapid reset", "4000 requests, each reset at once", resets, CUT if port == "visitors" else f"{CUT}|{LIVES}"),
             ("provoked resets", "4000 requests, each made wrong so that the PoP resets it", provoked, CUT),
             ("more streams than allowed", "4000 requests that never end", empty, f"{CUT}|{LIVES}"),
             ("HPACK bomb", "an entry of 4000 bytes put in the table, then named 16,000 times",
@@ -101,12 +100,20 @@ def _floods(port: Port) -> list[Case]:
             ("HPACK table flood", "5000 table size updates in one head",
              frame(HEADERS, WHOLE, 1, b"\x20" * 5000 + GET_BLOCK), f"{CUT}|{LIVES}"),
         ]  # fmt: skip
+    return rows
 
+
+def flood_bytes() -> list[tuple[str, bytes]]:
+    """Floods of a visitor by name, as they are sent after SETTINGS."""
+    return [(name, data) for name, _, data, _ in _flood_rows("visitors")]
+
+
+def _floods(port: Port) -> list[Case]:
     def case(name: str, sent: str, data: bytes, expect: str) -> Case:
         must = "connection cut" if expect == CUT else "cut, or borne without harm"
         return Case(name, port, sent, must, expect, _sends(port, data), reaches=-1)
 
-    return [case(*row) for row in rows]
+    return [case(*row) for row in _flood_rows(port)]
 
 
 def _integer(value: int) -> bytes:
@@ -328,4 +335,4 @@ def cases() -> list[Case]:
     return found
 
 
-__all__ = ["Http2Wire", "cases"]
+__all__ = ["cases", "flood_bytes"]

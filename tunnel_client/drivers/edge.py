@@ -39,8 +39,9 @@ from wire.tunnel_rpc import (
 )
 
 # As many streams as other connectors take; times the window of one, that bounds what stalled
-# origins can cost.
-SETTINGS = Http2Settings(max_concurrent_streams=256)
+# origins can cost. The edge passes on the resets of all its visitors: to cut it for those would
+# let each of them cut off all others.
+SETTINGS = Http2Settings(max_concurrent_streams=256, reset_burst=100_000)
 _NO_ROUTE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 )

@@ -80,7 +80,9 @@ class Http2Settings:
     enable_connect_protocol: bool = False
     """RFC 8441: WebSocket over HTTP/2 (server role)."""
     flood_burst: int = 1000
-    """Frames of a suspicious kind (resets, pings, settings, empty data) that may come at once."""
+    """Frames of a suspicious kind (pings, settings, empty data) that may come at once."""
+    reset_burst: int = 1000
+    """Streams that the peer may reset at once. Who passes on what others ask must be granted all of their resets."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_concurrent_streams <= 2**31 - 1:

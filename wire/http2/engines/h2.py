@@ -180,7 +180,8 @@ class H2Engine:
             self._unanswered += 1
         elif kind == _RST_STREAM:
             self._resets += 1
-        if max(self._unanswered, self._resets) > self._settings.flood_burst:
+        ours = self._settings
+        if self._unanswered > ours.flood_burst or self._resets > ours.reset_burst:
             raise _Cut("frames that cost nothing come too often", ErrorCode.ENHANCE_YOUR_CALM)
 
     def _check_stream(self, kind: int, stream_id: int) -> None:

@@ -16,7 +16,7 @@ acknowledges the rest when a stream closes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ngh2
 from ngh2 import (
@@ -40,6 +40,10 @@ _MAX_WINDOW = 2**31 - 1
 _MAX_STREAMS_UNTIL_TOLD = 100
 
 
+# A read that brings so many events is worth a look before anybody works on them.
+_SUSPICIOUS = 16
+
+
 class Ngh2Engine:
     """See `wire.http2.engine.Engine`."""
 
@@ -58,7 +62,7 @@ class Ngh2Engine:
                 max_send_header_block_length=max(65_536, settings.max_header_list_size * 4),
                 max_continuations=8 + settings.max_header_list_size * 4 // 16_384,
                 max_outbound_ack=burst,
-                stream_reset_rate_limit=(burst, max(1, burst // 30)),
+                stream_reset_rate_limit=(settings.reset_burst, max(1, settings.reset_burst // 30)),
             ),
         )
         self.peer_max_streams = _MAX_STREAMS_UNTIL_TOLD
@@ -123,6 +127,8 @@ class Ngh2Engine:
         sink = self._sink
         try:
             while events := self._events():
+                if len(events) > _SUSPICIOUS and self._role is Role.SERVER:
+                    events = self._without_stillborn(events)
                 for event in events:
                     if isinstance(event, DataReceived):
                         sink.body_received(event.stream_id, event.data, event.end_stream)
@@ -140,6 +146,27 @@ class Ngh2Engine:
                         self._dispatch_rare(event)
         finally:
             self._dispatching = False
+
+    def _without_stillborn(self, events: Sequence[ngh2.Event]) -> list[ngh2.Event]:
+        """Without streams that were opened and reset in one read, and without DATA of no bytes.
+
+        A rapid reset is so cheap for its sender because a server has already passed the request on when it learns that
+        nobody wants the answer. Where both came in the same bytes, nothing need be passed on.
+        """
+        over = {e.stream_id for e in events if isinstance(e, StreamClosed) and e.error_code}
+        stillborn = {e.stream_id for e in events if isinstance(e, RequestReceived)} & over
+        kept: list[ngh2.Event] = []
+        for event in events:
+            if isinstance(event, DataReceived):
+                if event.stream_id in stillborn:
+                    self.acknowledge(event.stream_id, len(event.data))
+                    continue
+                if not event.data and not event.end_stream:
+                    continue
+            elif getattr(event, "stream_id", 0) in stillborn:
+                continue
+            kept.append(event)
+        return kept
 
     def _dispatch_rare(self, event: ngh2.Event) -> None:
         match event:

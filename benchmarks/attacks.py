@@ -1,0 +1,216 @@
+"""What floods cost other visitors, and what idle ones cost in memory.
+
+    python -m benchmarks.attacks [WORD] [--engine ngh2] [--seconds 3]
+
+One PoP in a process of its own with uvloop, as the lab starts it; the attacker in a second one, on another address;
+here a connector that answers at once, and visitors on four connections who ask 200 times a second. Each flood is
+sent whole, on one connection after the other, as soon as the last one was cut (at most `_CONNECTIONS_PER_S`, for a TLS
+handshake costs a PoP what it costs anywhere). Rounds without a flood come between, and the figure is p99 with it over
+the mean p99 of the rounds around it: everything runs on one machine whose other work both see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.report import Row, show
+from tests.attacks import http1, http2
+from tests.attacks.raw import PREFACE, frame, settings
+from tests.pops.conftest import HOST, Connector, Edge, Exchange, Pki, Visitor, make_pki, reply
+
+P99_AT_MOST = 2.0
+IDLE_AT_MOST_MB = 60.0
+IDLE = 1000
+_PER_S = 200
+_CONNECTIONS_PER_S = 20
+_ATTACKER = "127.0.0.77"
+
+
+def floods() -> dict[str, bytes]:
+    """What is sent after preface and SETTINGS; the bytes of the table of attacks."""
+    found = dict(http2.flood_bytes())
+    found["chunks of one byte, HTTP/1.1"] = http1.tiny_chunks(200_000)
+    return found
+
+
+def attack(name: str, address: str, port: int) -> None:
+    """The attacker's process: until it is told to end."""
+    data = floods()[name]
+    plain = "HTTP/1.1" in name
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"] if plain else ["h2"])
+    while True:
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            raw = socket.create_connection((address, port), 5, source_address=(_ATTACKER, 0))
+            with context.wrap_socket(raw, server_hostname=HOST) as wire:
+                wire.settimeout(0.5)
+                wire.sendall(data if plain else PREFACE + settings() + frame(4, 1, 0) + data)
+                while wire.recv(65536):
+                    pass
+        time.sleep(max(0.0, 1 / _CONNECTIONS_PER_S - (time.monotonic() - begun)))
+
+
+async def _origin(request: Exchange) -> None:
+    await request.whole()
+    request.stream.send_headers(reply(200))
+    request.stream.send_data(b"x" * 1024, end=True)
+
+
+@contextlib.contextmanager
+def _process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _pop(edge: Edge, directory: Path, engine: str) -> Iterator[subprocess.Popen[bytes]]:
+    config = edge.config(
+        "A", "A", [], engine=engine, limits={"connections_per_visitor": 2 * IDLE},
+        admin=str(directory / "A.sock"),
+    )  # fmt: skip
+    file = directory / "A.json"
+    file.write_bytes(msgspec.json.encode(config))
+    with _process(sys.executable, "-m", "pops", "--config", str(file)) as process:
+        end = time.monotonic() + 15
+        while True:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((edge.address("A"), edge.https)),
+            ):
+                break
+            if time.monotonic() > end:
+                raise SystemExit("the PoP does not start")
+            time.sleep(0.05)
+        yield process
+
+
+async def _asked(visitors: list[Visitor], seconds: float) -> tuple[float, int]:
+    """p99 in ms of requests made at a steady pace, and how many got no 200."""
+    took: list[float] = []
+    failed = 0
+
+    async def one(visitor: Visitor) -> None:
+        nonlocal failed
+        begun = time.perf_counter()
+        message = await visitor.fetch("/")
+        took.append(time.perf_counter() - begun)
+        failed += message.status != 200
+
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(int(seconds * _PER_S)):
+            wait = begun + number / _PER_S - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            tasks.create_task(one(visitors[number % len(visitors)]))
+    return statistics.quantiles(took, n=100)[98] * 1e3, failed
+
+
+async def _measure(edge: Edge, engine: str, seconds: float, names: list[str]) -> list[Row]:
+    connector = Connector(_origin)
+    await connector.dial(edge.address("A"), edge.tunnels, edge.pki / "ca.pem")
+    await connector.registered()
+    visitors = [await edge.visitor("A") for _ in range(4)]
+    await _asked(visitors, 1.0)
+    rows = []
+    before, _ = await _asked(visitors, seconds)
+    for name in names:
+        arguments = ["--attack", name, edge.address("A"), str(edge.https)]
+        with _process(sys.executable, "-m", "benchmarks.attacks", *arguments):
+            await asyncio.sleep(1.0)
+            under, failed = await _asked(visitors, seconds)
+        await asyncio.sleep(0.2)
+        after, _ = await _asked(visitors, seconds)
+        normal = (before + after) / 2
+        note = f"{engine}: p99 {normal:.2f} ms, with the flood {under:.2f} ms; {failed} failed"
+        rows.append(Row(f"p99 under a flood: {name}", under / normal, "x", P99_AT_MOST, note))
+        before = after
+    connector.close()
+    for visitor in visitors:
+        visitor.http2.close()
+    return rows
+
+
+def _memory_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError
+
+
+def _idle(edge: Edge, pid: int, engine: str, protocol: str) -> Row:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    before = _memory_mb(pid)
+    with contextlib.ExitStack() as held:
+        for _ in range(IDLE):
+            raw = socket.create_connection((edge.address("A"), edge.https))
+            wire = held.enter_context(context.wrap_socket(raw, server_hostname=HOST))
+            if protocol == "h2":
+                wire.sendall(PREFACE + settings() + frame(4, 1, 0))
+                wire.recv(65536)
+        time.sleep(0.5)
+        after = _memory_mb(pid)
+    return Row(
+        f"{IDLE} idle visitors, {protocol} over TLS", after - before, "MB", IDLE_AT_MOST_MB, engine
+    )
+
+
+def measure(engine: str, seconds: float, word: str = "") -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="popnet-bench-") as name:
+        directory = Path(name)
+        pki: Pki = make_pki(directory)
+        edge = Edge(pki)
+        names = [flood for flood in floods() if word.lower() in flood.lower()]
+        rows = []
+        for protocol in ("h2", "http/1.1") if word in ("", "idle") else ():
+            with _pop(edge, directory, engine) as process:
+                rows.append(_idle(edge, process.pid, engine, protocol))
+        with _pop(edge, directory, engine):
+            return rows + asyncio.run(_measure(edge, engine, seconds, names))
+
+
+def run() -> list[Row]:
+    return [row for engine in ("ngh2", "h2") for row in measure(engine, 3.0)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("word", nargs="?", default="", help="only floods with this in their name")
+    parser.add_argument("--engine", choices=["ngh2", "h2"], default="ngh2")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument(
+        "--attack", nargs=3, metavar=("NAME", "ADDRESS", "PORT"), help=argparse.SUPPRESS
+    )
+    given = parser.parse_args()
+    if given.attack is not None:
+        attack(given.attack[0], given.attack[1], int(given.attack[2]))
+    show(measure(given.engine, given.seconds, given.word))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()
