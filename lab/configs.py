@@ -20,10 +20,13 @@ import msgspec
 from lab import policy
 from lab.rundir import RunDir
 from pops.config import (
+    Balancer,
     Damping,
     Dns,
+    Health,
     Host,
     Overlay,
+    PoolMember,
     PopConfig,
     Probe,
     Routing,
@@ -35,6 +38,7 @@ from pops.config import Node as NamedAddress
 from pops.config import Pop as PopEntry
 from topology import addresses
 from topology.model import Routing as WorldRouting
+from topology.model_pools import LoadBalancer
 from topology.plan import LinkSpec, Plan
 from topology.regions import REGIONS
 from wan.agent.config import AgentConfig, Program
@@ -117,13 +121,43 @@ def pop_config(plan: Plan, run: RunDir, name: str) -> PopConfig:
             for one in plan.nodes.values()
         ],
         hosts={
-            host: Host(tunnel=entry.tunnel)
+            host: Host(tunnel=entry.tunnel, load_balancer=entry.load_balancer)
             for host, entry in plan.world.dns.items()
-            if entry.tunnel is not None
         },
+        load_balancers={
+            name: _balancer(plan, name, balancer)
+            for name, balancer in plan.world.load_balancers.items()
+        },
+        records=str(run.records),
         tunnels=[tunnel_identity(plan, one) for one in sorted({*plan.world.tunnels, *used})],
         routing=_routing(plan.world.routing, run),
         seed=plan.seed,
+    )
+
+
+def _balancer(plan: Plan, name: str, balancer: LoadBalancer) -> Balancer:
+    checked = balancer.health
+    # A service with several host names is asked by the one that leads here.
+    hosts = [host for host, entry in plan.world.dns.items() if entry.load_balancer == name]
+    affinity = balancer.affinity
+    return Balancer(
+        members=[
+            PoolMember(tunnel=tunnel, weight=member.weight)
+            for tunnel, member in balancer.pool.items()
+        ],
+        steering=balancer.steering,
+        affinity=affinity.cookie if affinity is not None else None,
+        affinity_s=affinity.ttl if affinity is not None else 0.0,
+        fallback=balancer.fallback,
+        health=Health(
+            path=checked.path,
+            host=hosts[0] if hosts else "",
+            expect=list(checked.expect),
+            every=checked.every,
+            timeout=checked.timeout,
+            fall=checked.fall,
+            rise=checked.rise,
+        ),
     )
 
 

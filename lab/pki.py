@@ -1,7 +1,7 @@
 """The lab's own certificate authority: everything a lab trusts, made fresh for each run by trustme.
 
 ca.pem             what nodes trust besides the system's own authorities
-visitor.pem        chain and key of the PoPs towards visitors: all host names of the world
+visitor.pem        chain and key of the PoPs towards visitors: all host names of the world, and those beside them
 tunnel.pem         chain and key of the PoPs towards connectors: the names that they ask for
 overlay-NAME.pem   chain and key of one PoP towards other PoPs, in its name
 client-NAME.pem    chain and key of a visitor, for rules that require one
@@ -32,12 +32,18 @@ def write(
         organization_name="popnet", organization_unit_name="lab CA", key_type=trustme.KeyType.ECDSA
     )
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    _issue(authority, directory / "visitor.pem", sorted(hosts) or [_NOBODY])
+    _issue(authority, directory / "visitor.pem", visitor_names(hosts))
     _issue(authority, directory / "tunnel.pem", TUNNEL_NAMES)
     for pop in pops:
         _issue(authority, directory / f"overlay-{pop}.pem", [pop])
     for client in clients:
         _issue(authority, directory / f"client-{client}.pem", [client])
+
+
+def visitor_names(hosts: Iterable[str]) -> list[str]:
+    """What visitors may ask PoPs for. With *.example.com beside app.example.com, since names are added at any time."""
+    names = sorted(hosts)
+    return [*names, *sorted({"*." + name.partition(".")[2] for name in names})] or [_NOBODY]
 
 
 def _issue(authority: trustme.CA, path: Path, names: Iterable[str]) -> None:

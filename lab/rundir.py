@@ -106,6 +106,11 @@ class RunDir:
         return self.path / "algorithm" / f"{Path(name).name.removesuffix('.py')}.py"
 
     @property
+    def records(self) -> Path:
+        """DNS records that were changed since the lab came up: PoPs read them when they start."""
+        return self.path / "records.json"
+
+    @property
     def etc(self) -> Path:
         """Files that every node sees in place of the machine's own."""
         return self.path / "etc"

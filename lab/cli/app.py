@@ -70,6 +70,7 @@ _MODULES = (
     "checking",
     "composing",
     "policy",
+    "dns",
     "fidelity",
     "run",
     "run_virtual",

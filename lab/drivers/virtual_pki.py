@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from lab.pki import TUNNEL_NAMES
+from lab.pki import TUNNEL_NAMES, visitor_names
 
 _BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
-_NOBODY = "popnet.invalid"
 _ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "popnet lab CA")])
 
 
@@ -39,7 +38,7 @@ def write(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = _authority()
     (directory / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    _issue(authority, directory / "visitor.pem", sorted(hosts) or [_NOBODY])
+    _issue(authority, directory / "visitor.pem", visitor_names(hosts))
     _issue(authority, directory / "tunnel.pem", TUNNEL_NAMES)
     for pop in pops:
         _issue(authority, directory / f"overlay-{pop}.pem", [pop])
