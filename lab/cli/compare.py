@@ -109,6 +109,7 @@ def compare(
     confidence. A verdict needs the whole interval on one side of the margin (1 ms, or 1 % where that is more), or
     inside it for "no gain". docs/experiments.md explains every column.
 
+    \b
     popnet compare --algorithms direct,one-relay,lowest-rtt --requests 400 --out results
     popnet compare examples/no-tiv.yaml --expect no-gain
     """

@@ -148,7 +148,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """What the table does not say, for people."""
-        found = self._failures()
+        found = self._failures() + self._problems()
         found += self._promises()
         each = ", ".join(f"{name} {rate / 1e3:.1f}" for name, rate in self.control_rates().items())
         found.append(f"probing and flooding, all PoPs, kB/s: {each}")
@@ -198,6 +198,17 @@ class Comparison:
                 f"{count} of {len(mine)} requests by {name} failed: {cause}"
                 for cause, count in causes.most_common(3)
             ]
+        return found
+
+    def _problems(self) -> list[str]:
+        """Where an algorithm fails, the last good table or `direct` decides: no gain is its own then."""
+        found = []
+        for name in self.wanted.names:
+            mine = [
+                problem for one in self.worlds for problem in one.problems if one.algorithm == name
+            ]
+            if mine:
+                found.append(f"{name} failed {len(mine)} times to decide, first at {mine[0]}")
         return found
 
     def control_rates(self) -> dict[str, float]:

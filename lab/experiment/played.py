@@ -24,6 +24,8 @@ class Played:
     settled: bool
     control_bytes_per_s: float
     event_log_sha256: str | None
+    # What plug-ins did wrong, by PoP: then the route was the last good one, or the direct one.
+    problems: tuple[str, ...] = ()
 
     @property
     def control_bytes(self) -> int:
@@ -38,6 +40,7 @@ class Played:
             "settled": self.settled,
             "control_bytes_per_s": number(self.control_bytes_per_s, 1),
             "event_log_sha256": self.event_log_sha256,
+            "problems": list(self.problems),
         }
 
 

@@ -85,6 +85,11 @@ def play_one(
             settled=settled,
             control_bytes_per_s=control,
             event_log_sha256=world.events.sha256(),
+            problems=tuple(
+                f"{fact['node']}: {fact['problem']}"
+                for fact in world.events.lines
+                if fact["event"] == "algorithm_failed"
+            ),
         )
 
 

@@ -69,6 +69,21 @@ def test_the_table_the_files_and_a_verdict_that_was_not_expected(
     assert "popnet[plot]" in capsys.readouterr().err
 
 
+def test_an_algorithm_that_fails_is_named(
+    world: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("PARAMS = {}\n\ndef decide(state):\n    raise ValueError('no idea')\n")
+    short = ("--requests", "2", "--seeds", "1", "--warm-up", "6s")
+    assert run(monkeypatch, "compare", world, *short, "--algorithms", f"direct,{mine}") == 0
+    told = capsys.readouterr().out
+    assert "mine failed" in told
+    assert "raised ValueError: no idea" in told
+
+
 def test_json_is_all_that_is_on_stdout(
     world: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
