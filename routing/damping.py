@@ -200,7 +200,7 @@ class Damper:
             needed_s = damping.needed_s(cost_s)
             if gain_s <= 0 and rank > 0:
                 continue
-            if not young and 0 < gain_s < needed_s:
+            if not young and 0 <= gain_s < needed_s:
                 refused = refused or Refusal(path, gain_s, needed_s, "gain", None)
                 continue
             since = route.better_since[path.way] = before.get(path.way, now)

@@ -286,7 +286,7 @@ def damped(wish: Wish, current: Relays | None, min_gain_pct: float, min_gain_s: 
     with np.errstate(invalid="ignore"):
         gain = wish.current - wish.cost
         needed = np.maximum(wish.current * (min_gain_pct / 100), min_gain_s)
-        enough = (gain <= 0) | (gain >= needed) | ~np.isfinite(wish.current)
+        enough = (gain < 0) | (gain >= needed) | ~np.isfinite(wish.current)
     move = (old != new).any(axis=1) & enough & np.isfinite(wish.cost)
     return np.where(move[:, None], new, old).astype(np.int32)
 

@@ -67,6 +67,13 @@ def test_a_small_gain_moves_nothing(ms: float, taken: str) -> None:
     assert (refused is not None and refused.because == "gain") == (taken == "direct")
 
 
+def test_what_is_just_as_good_is_no_reason_to_move() -> None:
+    """RTTs in whole tenths of a millisecond are often equal; which of them is ranked first then means nothing."""
+    edge = Edge().settled(B=500, C=150, D=100)
+    assert edge.at(CALM, B=500, C=100, D=100) == "D"
+    assert edge.changes == []
+
+
 def test_an_absolute_gain_is_asked_for_as_well() -> None:
     edge = Edge(Damping(min_gain_s=0.030, hold_s=10.0)).settled(B=200, C=400)
     assert edge.at(CALM, B=200, C=125) == "direct"
