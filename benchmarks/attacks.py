@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,9 +128,11 @@ async def _asked(visitors: list[Visitor], seconds: float) -> tuple[float, int]:
 
 
 async def _measure(edge: Edge, engine: str, seconds: float, names: list[str]) -> list[Row]:
-    connector = Connector(_origin)
-    await connector.dial(edge.address("A"), edge.tunnels, edge.pki / "ca.pem")
-    await connector.registered()
+    client = uuid.uuid4()
+    connectors = [Connector(_origin, index=index, client=client) for index in range(4)]
+    for connector in connectors:
+        await connector.dial(edge.address("A"), edge.tunnels, edge.pki / "ca.pem")
+        await connector.registered()
     visitors = [await edge.visitor("A") for _ in range(4)]
     await _asked(visitors, 1.0)
     rows = []
@@ -145,7 +148,8 @@ async def _measure(edge: Edge, engine: str, seconds: float, names: list[str]) ->
         note = f"{engine}: p99 {normal:.2f} ms, with the flood {under:.2f} ms; {failed} failed"
         rows.append(Row(f"p99 under a flood: {name}", under / normal, "x", P99_AT_MOST, note))
         before = after
-    connector.close()
+    for connector in connectors:
+        connector.close()
     for visitor in visitors:
         visitor.http2.close()
     return rows

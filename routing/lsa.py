@@ -90,6 +90,8 @@ class Answer(msgspec.Struct, frozen=True):
     wanted: tuple[_Name, ...] = ()
 
 
+# All that msgspec raises about JSON from a stranger: also text that is not UTF-8, and what nests too deep for a stack.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 _lsas = msgspec.json.Decoder(list[Lsa])
 _answer = msgspec.json.Decoder(Answer)
@@ -112,7 +114,7 @@ def decode_lsas(body: bytes) -> list[Lsa]:
     """Raises LsaError."""
     try:
         return _lsas.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise LsaError(f"link state: {error}") from None
 
 
@@ -124,7 +126,7 @@ def decode_digest(body: bytes) -> Digest:
     """Raises LsaError."""
     try:
         return {origin: Version(*one) for origin, one in _digest.decode(body).items()}
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise LsaError(f"digest: {error}") from None
 
 
@@ -136,5 +138,5 @@ def decode_answer(body: bytes) -> Answer:
     """Raises LsaError."""
     try:
         return _answer.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise LsaError(f"answer to a digest: {error}") from None

@@ -262,7 +262,7 @@ class Connector:
         self._tasks: set[asyncio.Task[None]] = set()
         self.http2 = Http2Connection(
             "server",
-            settings=Http2Settings(max_concurrent_streams=250),
+            settings=Http2Settings(max_concurrent_streams=250, reset_burst=100_000),
             on_request=self._requested,
             on_lost=lambda reason: self.closed.set(),
         )
