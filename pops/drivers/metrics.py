@@ -214,6 +214,7 @@ def _measured(pop: PopProcess) -> Iterator[Family]:
         "originated": flooding.originated,
         "received": flooding.received,
         "duplicate": flooding.duplicates,
+        "hearsay": flooding.hearsay,
         "sent": flooding.sent,
     }
     yield Counter(
