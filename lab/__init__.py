@@ -12,6 +12,8 @@
     jsonlines.py, adminhttp.py   how the processes are talked to
     origin.py, websocket.py      the hello service of a site
     probes/, journey.py, fidelity.py   measuring from inside a node, and what the measurements tell
+    play*.py, load*.py   a world's timeline and load by any driver, and what they come to
+    recovery/, parity/   how long until broken things are routed around; virtual time against real packets
     doctor.py, quantities.py     what this machine can run; quantities as people type them
     cli/                 the commands
 
