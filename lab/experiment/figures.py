@@ -19,7 +19,7 @@ from typing import Any
 from lab.experiment.comparing import shares
 from lab.experiment.files import ALL, FIGURES, Results, Row, read
 from lab.experiment.stats import MARGIN_MS, MARGIN_SHARE, mean
-from lab.experiment.summary import TTFB, measured, pairs_of, value
+from lab.experiment.summary import OVERLAY, TTFB, measured, pairs_of, value
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; the baseline is grey.
 _GREY = "#6e6e6e"
@@ -38,6 +38,8 @@ _STYLE = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "popnet",
 }
+
+_WORDS = {TTFB: "time to the first byte", OVERLAY: "round trip"}
 
 
 class NoPlotError(Exception):
@@ -167,7 +169,9 @@ def _gains(pyplot: Any, results: Results) -> Any:
 
 
 def _cities(pyplot: Any, results: Results) -> Any:
-    rows = [row for row in results.rows if row.metric == TTFB and row.gain_ms is not None]
+    # A replay knows round trips only.
+    metric = TTFB if any(row.metric == TTFB for row in results.rows) else OVERLAY
+    rows = [row for row in results.rows if row.metric == metric and row.gain_ms is not None]
     algorithms = list(dict.fromkeys(row.algorithm for row in rows))
     largest: dict[str, float] = {}
     for row in rows:
@@ -180,7 +184,7 @@ def _cities(pyplot: Any, results: Results) -> Any:
         [
             ms
             for one in results.samples
-            if one.algorithm == _baseline(results) and (ms := value(one, TTFB)) is not None
+            if one.algorithm == _baseline(results) and (ms := value(one, metric)) is not None
         ]
     )
     within = max(MARGIN_MS, MARGIN_SHARE * base)
@@ -192,19 +196,20 @@ def _cities(pyplot: Any, results: Results) -> Any:
     for number, name in enumerate(algorithms):
         shift = (number - (len(algorithms) - 1) / 2) * 0.6 / max(1, len(algorithms))
         mine = {row.group: row for row in rows if row.algorithm == name}
-        verdict = mine[ALL].verdict if ALL in mine else ""
+        named = ALL if ALL in mine else next(iter(mine))
         for group, row in mine.items():
             _whisker(
                 axes,
                 row,
                 groups.index(group) - shift,
                 _colours(results)[name],
-                f"{name}: {verdict}" if group == ALL else None,
+                f"{name}: {row.verdict}" if group == named else None,
             )
-    axes.set_yticks(range(len(groups)), ["all cities" if g == ALL else g for g in groups])
+    everything = "all cities" if metric == TTFB else "all pairs"
+    axes.set_yticks(range(len(groups)), [everything if g == ALL else g for g in groups])
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(groups) - 0.4)
-    axes.set_xlabel(f"gain over {_baseline(results)}, ms of the time to the first byte")
+    axes.set_xlabel(f"gain over {_baseline(results)}, ms of the {_WORDS[metric]}")
     _legend(axes)
     _headline(axes, results, "Mean gain with its 95 % interval")
     return figure
