@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
 class Problem(Struct, frozen=True, kw_only=True):
     """One thing to mend. `str` is one line that editors and terminals can follow to the place."""
 
@@ -23,7 +27,9 @@ class Problem(Struct, frozen=True, kw_only=True):
         where = f"{self.file}:{self.line}:{self.column}: "
         key = f"{self.key}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}{key}found {self.found}; allowed: {self.allowed}{hint}"
+        line = f"{where}{key}found {self.found}; allowed: {self.allowed}{hint}"
+        # A key in quotes may hold anything, also what would make two lines of one or move a terminal's cursor.
+        return line if line.isprintable() else "".join(map(_visible, line))
 
 
 class WorldError(Exception):

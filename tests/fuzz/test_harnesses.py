@@ -1,0 +1,72 @@
+"""Every fuzzing harness over its seeds, and over what a moment of mutation makes of them. Longer: `make fuzz`."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzz import HARNESSES
+
+# A world file takes milliseconds, the others tens of microseconds.
+EXAMPLES = {"world": 25, "http2": 40}
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_seeds(name: str) -> None:
+    harness = importlib.import_module(f"fuzz.{name}")
+    assert len(harness.SEEDS) >= 3
+    for seed in harness.SEEDS:
+        harness.one(seed)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
+    """A seed with pieces cut out, repeated, or replaced by other bytes, or by those of another seed."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        end = draw(st.integers(at, min(len(data), at + 64)))
+        piece = draw(
+            st.one_of(
+                st.binary(max_size=8), st.sampled_from(seeds), st.just(bytes(data[at:end]) * 2)
+            )
+        )
+        data[at:end] = piece
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_mutations(name: str) -> None:
+    harness = importlib.import_module(f"fuzz.{name}")
+
+    @settings(
+        max_examples=EXAMPLES.get(name, 100),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    @given(mutated(harness.SEEDS))
+    def run(data: bytes) -> None:
+        harness.one(data)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("lsa", b'[{"origin":"A\xff","seq":1}]'),
+        ("lsa", b'[{"origin":"A","seq":1,"x":' + b"[" * 5000),
+        ("pop_config", b"[" * 5000),
+        ("pop_config", b'{"name":"\xde"}'),
+        ("headers", b'{"src":"\xff"}'),
+        ("headers", b'{"src":"a","x":' + b"[" * 5000),
+        ("world", b"[" * 500),
+        ("world", b'popnet: 1\n"a\\nb": 1'),
+    ],
+)
+def test_what_was_found(name: str, data: bytes) -> None:
+    importlib.import_module(f"fuzz.{name}").one(data)
