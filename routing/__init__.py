@@ -2,7 +2,9 @@
 
 api         what an algorithm sees (`RoutingState`) and what it returns (`Path`, `Routes`)
 graph       the latency graph: a networkx DiGraph of PoPs, edges carry measured or declared RTTs
-algorithms/ one file an algorithm, each a function `decide(state) -> routes`
+algorithms/ one file an algorithm, each a function `decide(state) -> routes`; docs/routing/algorithms.md compares them
+candidates  what most of them rank: the direct way and every way over one relay, priced
+oracle      the best path on the declared truth, for regret; a PoP never imports it
 catalogue   the algorithms that have a name, listed by hand
 table       one PoP's table: keeps the inputs, runs the algorithm, checks and keeps its answer
 
