@@ -18,6 +18,15 @@ class DeadlockError(VirtualError):
         super().__init__(f"at {now:.6f} s nothing is left to happen, but these wait:{listed}")
 
 
+class StandstillError(VirtualError):
+    """Callbacks go on and on, and time does not. `running` names what ran in the last turn."""
+
+    def __init__(self, now: float, turns: int, running: Sequence[str]) -> None:
+        self.running = tuple(running)
+        listed = "".join(f"\n  {line}" for line in running)
+        super().__init__(f"time stands still at {now:.6f} s after {turns} turns of:{listed}")
+
+
 class RefusedError(VirtualError, NotImplementedError):
     """Something that would leave the loop: threads, real sockets, signals, other processes."""
 

@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
 
-from wan.virtual.errors import DeadlockError, RefusedError
+from wan.virtual.errors import DeadlockError, RefusedError, StandstillError
 from wan.virtual.programs import HERE, Program, State
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 # Cancelled timers stay in the heap until they are so many, and more than half of it.
 _MANY_CANCELLED = 256
+# So many turns at one moment are no start of a large world, but a program that calls itself for ever.
+MOST_TURNS = 1_000_000
 _Timer = asyncio.TimerHandle
 
 
@@ -49,6 +51,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # (when, order, TimerHandle, None) or (when, order, what the network does then, with what).
         self.agenda: list[tuple[float, int, Any, Any]] = []
         self._cancelled = 0
+        self._turns = 0
         self._halted: dict[Program, list[asyncio.Handle]] = {}
         self._discarding = False
         # All that ever ran: what is collected runs code, and when that happens nobody can tell.
@@ -114,6 +117,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready = self._ready
         if not ready and not self._stopping:
             self._advance()
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            self._turns = 0
+            raise StandstillError(self.now, MOST_TURNS, sorted(map(repr, ready)))
         if self._halted:
             self._run_those_alive()
             return
@@ -141,6 +148,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     if ready:
                         return
                     self.now = now = when
+                    self._turns = 0
                 heappop(agenda)
                 what(argument)
             elif what._cancelled:
@@ -151,6 +159,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     if ready:
                         return
                     self.now = now = when
+                    self._turns = 0
                 heappop(agenda)
                 what._scheduled = False
                 ready.append(what)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from wan.virtual.errors import DeadlockError, NowhereError, RefusedError
+from wan.virtual import loop as virtual_loop
+from wan.virtual.errors import DeadlockError, NowhereError, RefusedError, StandstillError
 from wan.virtual.loop import VirtualLoop, run
 
 
@@ -58,6 +59,27 @@ def test_a_deadlock_names_who_waits_and_where() -> None:
         "the one that waits in forever (test_loop.py" in line for line in caught.value.waiting
     )
     assert "nothing is left to happen" in str(caught.value)
+
+
+@pytest.mark.parametrize("wait", ["call_soon", "call_later"])
+def test_a_program_that_calls_itself_for_ever_is_named(
+    wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtual_loop, "MOST_TURNS", 1000)
+
+    def never_over() -> None:
+        loop = asyncio.get_running_loop()
+        # A rounding error's worth of time: the clock is not moved by it.
+        loop.call_soon(never_over) if wait == "call_soon" else loop.call_later(1e-18, never_over)
+
+    async def main() -> None:
+        await asyncio.sleep(1)
+        never_over()
+        await asyncio.sleep(1)
+
+    with pytest.raises(StandstillError, match="never_over") as caught:
+        run(main())
+    assert "stands still at 1.0" in str(caught.value)
 
 
 @pytest.mark.parametrize(
