@@ -28,10 +28,11 @@ import msgspec
 from routing.api import Exit, MeasuredLink
 from routing.lsa import HIGHEST_SEQ, Answer, Digest, Lsa, LsaExit, LsaLink, Version, version
 
-# What is news: RTT by a millisecond and 3 %, jitter by 2 ms and half of it, 2 % of packets, requests by 4 and half.
+# What is news: RTT by a millisecond and 3 % and half the jitter; jitter by 2 ms and half of it; loss by 2 % of packets
+# and half of it; load by 4 requests and half of them.
 _RTT_US, _RTT_SHARE = 1_000, 0.03
 _JITTER_US, _JITTER_SHARE = 2_000, 0.5
-_LOSS = 0.02
+_LOSS, _LOSS_SHARE = 0.02, 0.5
 _LOAD, _LOAD_SHARE = 4.0, 0.5
 # What the ages of links may lag behind: in a storm of news the same links are asked for time and again.
 _AGES_S = 1.0
@@ -447,10 +448,12 @@ def _is_news(told: Lsa, true: Lsa) -> bool:
 
 
 def _link_is_news(told: LsaLink, true: LsaLink) -> bool:
+    # What a link varies by from probe to probe is no news.
+    noise_us = max(_RTT_US, min(told.jitter_us, true.jitter_us) / 2)
     return (
-        _differs(told.rtt_us, true.rtt_us, _RTT_US, _RTT_SHARE)
+        _differs(told.rtt_us, true.rtt_us, noise_us, _RTT_SHARE)
         or _differs(told.jitter_us, true.jitter_us, _JITTER_US, _JITTER_SHARE)
-        or abs(told.loss - true.loss) >= _LOSS
+        or _differs(told.loss, true.loss, _LOSS, _LOSS_SHARE)
     )
 
 
