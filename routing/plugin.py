@@ -27,7 +27,15 @@ _numbers = itertools.count(1)
 
 
 def load(path: Path | str) -> Algorithm:
-    """The algorithm in a file, named as the file is. Raises PluginError."""
+    """The algorithm in a file, named as the file is; or the installed one that `popnet.algorithms:NAME` means.
+
+    Raises PluginError.
+    """
+    if str(path).startswith(f"{GROUP}:"):
+        try:
+            return find(str(path).removeprefix(f"{GROUP}:"))
+        except UnknownAlgorithmError as error:
+            raise PluginError(str(error)) from error
     path = Path(path)
     try:
         text = path.read_text("utf-8")

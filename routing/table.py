@@ -82,6 +82,8 @@ def decided(algorithm: Algorithm, state: RoutingState) -> Routes:
     """The answer of `algorithm`, unchecked. Raises AlgorithmError for whatever it raises."""
     try:
         return algorithm.decide(state)
+    except AlgorithmError:
+        raise
     # An algorithm is foreign code: nothing that it raises may stop this PoP, not even SystemExit.
     except (Exception, SystemExit) as error:
         raise AlgorithmError(algorithm.name, f"raised {type(error).__name__}: {error}") from error

@@ -30,8 +30,8 @@ import msgspec
 from pops.config import PopConfig
 from routing import plugin, worker
 from routing.api import Routes, RoutingState
-from routing.catalogue import Algorithm
-from routing.errors import AlgorithmError, RoutingError
+from routing.catalogue import CATALOGUE, Algorithm
+from routing.errors import AlgorithmError, RoutingError, UnknownAlgorithmError
 from routing.table import RouteChange, RouteTable
 from runtime.backoff import Backoff
 from runtime.clock import Clock
@@ -61,31 +61,45 @@ class State(enum.Enum):
     broken = "broken"
 
 
+def foreign(config: PopConfig) -> str | None:
+    """Where the plug-in of this PoP is, as routing.plugin.load knows it; None: the algorithm is one of our own.
+
+    Raises UnknownAlgorithmError.
+    """
+    routing = config.routing
+    if routing.plugin is not None:
+        return routing.plugin
+    if routing.algorithm in CATALOGUE:
+        return None
+    if routing.algorithm not in (names := plugin.installed()):
+        raise UnknownAlgorithmError(routing.algorithm, (*CATALOGUE, *names))
+    return f"{plugin.GROUP}:{routing.algorithm}"
+
+
 def chosen(config: PopConfig, guard: Guard | None) -> Algorithm:
     """The algorithm that a table is made with. A plug-in without a guard decides elsewhere."""
-    routing = config.routing
-    if routing.plugin is None:
-        found = plugin.find(routing.algorithm)
-        inside = found.decide.__module__.startswith("routing.")
-        return found if guard is None or inside else _guarded(found, guard)
+    routing, file = config.routing, foreign(config)
     name = routing.algorithm
+    if file is None:
+        return CATALOGUE[name]
     if guard is None:
-
-        def elsewhere(state: RoutingState) -> NoReturn:
-            raise AlgorithmError(name, "decides in a process of its own")
-
-        return Algorithm(name, elsewhere, dict(routing.params), learns=True)
+        return _refusing(config, "decides in a process of its own")
     try:
-        found = plugin.load(routing.plugin)
+        found = plugin.load(file)
         found.with_params(routing.params)
     except RoutingError as error:
-        problem = str(error)
-
-        def broken(state: RoutingState) -> NoReturn:
-            raise AlgorithmError(name, problem)
-
-        return Algorithm(name, broken, dict(routing.params), learns=True)
+        return _refusing(config, str(error))
     return _guarded(Algorithm(name, found.decide, found.params, learns=True), guard)
+
+
+def _refusing(config: PopConfig, problem: str) -> Algorithm:
+    """It knows its name and takes its parameters on trust."""
+    name = config.routing.algorithm
+
+    def decide(state: RoutingState) -> NoReturn:
+        raise AlgorithmError(name, problem)
+
+    return Algorithm(name, decide, dict(config.routing.params), learns=True)
 
 
 def _guarded(found: Algorithm, guard: Guard) -> Algorithm:
@@ -114,7 +128,7 @@ class AlgorithmRunner:
         self._done = done
         self._events = events
         self._clock = clock
-        self._file = config.routing.plugin if guard is None else None
+        self._file = foreign(config) if guard is None else None
         self._params: Mapping[str, Any] = config.routing.params
         self._seed = f"{config.seed}/{config.name}/algorithm"
         self._backoff = Backoff(random.Random(f"{self._seed}/rest"), base_s=1.0, cap_s=30.0)
