@@ -41,6 +41,10 @@ _STYLE = {
 
 _WORDS = {TTFB: "time to the first byte", OVERLAY: "round trip"}
 
+_COLUMNS = 3
+# Width of a letter of a path, as a share of a panel.
+_LETTER = 0.031
+
 
 class NoPlotError(Exception):
     """matplotlib is not installed."""
@@ -98,6 +102,11 @@ def _colours(results: Results) -> dict[str, str]:
     }
 
 
+def _width(results: Results, name: str) -> float:
+    """Later curves are thinner, so that those below can be seen where they are the same."""
+    return 1.2 + 1.1 * (len(_names(results)) - 1 - list(_colours(results)).index(name))
+
+
 def _subtitle(results: Results) -> str:
     summary = results.summary
     seeds = len(summary.get("seeds", [])) or 1
@@ -123,7 +132,6 @@ def _cdf(axes: Any, values: Sequence[float], **style: Any) -> None:
 
 def _ttfb(pyplot: Any, results: Results) -> Any:
     figure, axes = pyplot.subplots(figsize=(6.4, 3.8))
-    base = _baseline(results)
     for name, colour in _colours(results).items():
         values = [
             ms
@@ -135,8 +143,7 @@ def _ttfb(pyplot: Any, results: Results) -> Any:
                 axes,
                 values,
                 color=colour,
-                linewidth=2.4 if name == base else 1.6,
-                alpha=0.7 if name == base else 1.0,
+                linewidth=_width(results, name),
                 label=f"{name}\nmean {mean(values):.1f} ms",
             )
     axes.set_xlabel("time to the first byte, ms (warm connection)")
@@ -159,7 +166,7 @@ def _gains(pyplot: Any, results: Results) -> Any:
             worse = sum(gain < -MARGIN_MS for gain in gains) / len(gains)
             better = sum(gain > MARGIN_MS for gain in gains) / len(gains)
             label = f"{name}\n{100 * better:.0f} % faster, {100 * worse:.0f} % slower by 1 ms"
-            _cdf(axes, gains, color=colours[name], linewidth=1.6, label=label)
+            _cdf(axes, gains, color=colours[name], linewidth=_width(results, name), label=label)
     axes.set_xlabel(f"slower  <  0  <  faster than {base}, ms")
     axes.set_ylabel("share of pairs")
     axes.set_ylim(0, 1.01)
@@ -237,22 +244,28 @@ def _paths(pyplot: Any, results: Results) -> Any:
     found = shares(results.samples)
     cities = sorted({city for by_city in found.values() for city in by_city}, reverse=True)
     names = [name for name in _names(results) if name in found]
+    columns = min(_COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    inches = 0.5 + 0.3 * len(cities)
     figure, every = pyplot.subplots(
-        1,
-        len(names),
-        figsize=(2.2 + 2.4 * len(names), 1.6 + 0.34 * len(cities)),
+        rows,
+        columns,
+        figsize=(1.2 + 2.7 * columns, (inches + 0.5) * rows),
         sharey=True,
         squeeze=False,
+        gridspec_kw={"hspace": 0.5 / inches + 0.12, "wspace": 0.2},
     )
     relays = _relay_colours(found)
-    for axes, name in zip(every[0], names, strict=True):
+    panels = list(every.flat)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
         for y, city in enumerate(cities):
             left = 0.0
             for path, share in found[name].get(city, {}).items():
                 by = _relays(path)
-                axes.barh(y, share, left=left, height=0.72, color=relays[by], edgecolor="white")
-                if share > 0.3:
-                    light = by in ("", "…") or relays[by] == _COLOURS[-1]
+                axes.barh(y, share, left=left, height=0.76, color=relays[by], edgecolor="white")
+                if share > _LETTER * (len(path) + 2):
                     axes.text(
                         left + share / 2,
                         y,
@@ -260,7 +273,7 @@ def _paths(pyplot: Any, results: Results) -> Any:
                         ha="center",
                         va="center",
                         fontsize=6.5,
-                        color="#222222" if light else "white",
+                        color="white" if by else "#222222",
                     )
                 left += share
         axes.set_title(name, fontsize=9, loc="left")
@@ -274,13 +287,15 @@ def _paths(pyplot: Any, results: Results) -> Any:
         pyplot.Rectangle((0, 0), 1, 1, color=colour, label=f"via {by}" if by else "no relay")
         for by, colour in relays.items()
     ]
+    # In inches below the top, whatever the height.
+    high = figure.get_figheight()
+    top = figure.subplotpars.top
     figure.legend(
-        handles=patches, loc="upper left", bbox_to_anchor=(0.92, 0.88), fontsize=8, frameon=False
+        handles=patches, loc="upper left", bbox_to_anchor=(0.91, top), fontsize=8, frameon=False
     )
-    figure.suptitle(
-        "Ways that requests took", x=0.125, y=1.06, ha="left", fontsize=11, fontweight="bold"
-    )
-    figure.text(0.125, 0.985, _subtitle(results), color="#555555", va="bottom")
+    left_ = figure.subplotpars.left
+    figure.text(left_, top + 0.56 / high, "Ways that requests took", fontsize=11, weight="bold")
+    figure.text(left_, top + 0.36 / high, _subtitle(results), color="#555555")
     return figure
 
 
