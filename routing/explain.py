@@ -4,7 +4,7 @@
 flips: by how much one link would have to rise, or a link of another path to fall, before the route changes. A flip is
 found by running the algorithm itself on altered states, so it holds for any algorithm, and it contains the gain that
 damping asks for. Where costs simply add up, a formula guesses the amount and two runs confirm it; elsewhere the amount
-is bisected. What is reported has been tried: `RESOLUTION_S` less does not change the route, as much more does.
+is bisected. What is reported has been tried: so much moves the route, and `RESOLUTION_S` less does not.
 
     explaining(...)   a generator: yields states to decide on, is sent the answers; for who runs algorithms elsewhere
     explain(...)      the same, deciding here and now
@@ -94,10 +94,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """If this link rises (or, negative, falls) by `change_s`, the route becomes `to`."""
+    """If this link rises (or, negative, falls) by `change_s`, the route becomes `to`; by `stays_s`, it does not."""
 
     link: tuple[str, str]
     change_s: float
+    stays_s: float
     to: Path
 
 
@@ -379,7 +380,7 @@ def _threshold(
             below = middle
         else:
             above, to = middle, moved
-    return Flip(link, sign * (above + below) / 2, to)
+    return Flip(link, sign * above, sign * below, to)
 
 
 class _NoAnswerError(Exception):

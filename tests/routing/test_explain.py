@@ -268,20 +268,20 @@ def test_just_below_a_flip_the_route_stays_and_just_above_it_moves(
     told = explain("app", state, standing, decide)
     for flip in told.flips:
         assert abs(flip.change_s) <= MOST_RISE_S
-        assert moved(state, decide, standing, flip, -2 * RESOLUTION_S) is None
-        target = moved(state, decide, standing, flip, 2 * RESOLUTION_S)
+        assert abs(flip.change_s - flip.stays_s) <= 1.1 * RESOLUTION_S
+        assert moved(state, decide, standing, flip, flip.stays_s) is None
+        target = moved(state, decide, standing, flip, flip.change_s)
         assert target is not None
         assert standing.chosen is not None
         assert target.pops != standing.chosen.pops
 
 
 def moved(
-    state: RoutingState, decide: Decide, standing: Standing, flip: Flip, more_s: float
+    state: RoutingState, decide: Decide, standing: Standing, flip: Flip, change_s: float
 ) -> Path | None:
-    """Where the route goes when the link of `flip` really changes by that much (and `more_s` of it)."""
-    change_s = flip.change_s + (more_s if flip.change_s > 0 else -more_s)
+    """Where the route goes when the link of `flip` really changes by that much."""
     links = [
-        dataclasses.replace(link, rtt_s=link.rtt_s + change_s)
+        dataclasses.replace(link, rtt_s=max(0.0, link.rtt_s + change_s))
         if {link.source, link.destination} == set(flip.link)
         else link
         for link in links_of(state.graph)
