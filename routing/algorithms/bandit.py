@@ -8,7 +8,7 @@ of the tunnel, so that the origin's own time, the same for all arms, does not ma
 Problems, ALT 2011).
 
 `rule: ucb` ranks by cost less a bonus for what is seldom tried (UCB1; Auer et al., Finite-time Analysis, 2002),
-scaled as VIA does by the best cost; `rule: thompson` draws each arm's cost from what is known of it (Thompson,
+scaled as VIA does by what requests cost; `rule: thompson` draws each arm's cost from what is known of it (Thompson,
 Biometrika 1933). `explore` is the scale of both. It pays for what it learns with requests that take a worse path.
 """
 
@@ -95,7 +95,8 @@ def _corrected(path: Path, best_s: float, learnt: Learnt, state: RoutingState) -
     arm = learnt.arms.get(path.way, Arm())
     terms = dict(path.terms)
     terms["learnt"] = (arm.beyond_s - mean * arm.count) / (arm.count + params["prior"])
-    scale = params["explore"] * best_s / math.sqrt(1.0 + arm.count)
+    # By what requests take, not by what was predicted: where these are far apart, there is much to find out.
+    scale = params["explore"] * (best_s + max(0.0, mean)) / math.sqrt(1.0 + arm.count)
     if params["rule"] == "ucb":
         terms["explore"] = -scale * math.sqrt(math.log1p(total))
     else:

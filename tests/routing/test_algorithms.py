@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from routing.algorithms.hubs import k_median
 from routing.api import Exit, MeasuredLink, Outcome, Path, Routes, RoutingState
 from routing.catalogue import CATALOGUE, algorithm
+from routing.damping import Damping
 from routing.errors import UnknownParameterError
 from routing.graph import latency_graph
 from routing.table import RouteTable
@@ -406,7 +407,8 @@ def test_bandit_learns_what_a_look_at_all_outcomes_says(world: World, seed: int)
     for arm in arms:
         count = sum(weight for way, weight, _ in weighted if way == arm)
         beyond = sum(weight * (beyond - mean) for way, weight, beyond in weighted if way == arm)
-        bonus = 0.03 * predicted[arms[0]] * math.sqrt(math.log1p(total) / (1 + count))
+        scale = 0.03 * (predicted[arms[0]] + max(0.0, mean))
+        bonus = scale * math.sqrt(math.log1p(total) / (1 + count))
         expected[arm] = predicted[arm] + beyond / (count + 2) - bonus
     assert [path.cost_s for path in paths[: len(arms)]] == pytest.approx(sorted(expected.values()))
 
@@ -504,3 +506,23 @@ def test_a_parameter_of_the_wrong_kind_is_refused() -> None:
         with pytest.raises(UnknownParameterError, match="is needed"):
             algorithm(name).with_params(value)
     assert algorithm("hubs").with_params({"hubs": ["LHR"]})["hubs"] == ["LHR"]
+
+
+@pytest.mark.parametrize("name", ["race", "bandit"])
+def test_what_learns_leaves_a_path_that_probes_misjudge_under_usual_damping(name: str) -> None:
+    links = [MeasuredLink(a, b, 0.05) for a, b in permutations("ACD", 2)]
+    links += [MeasuredLink("C", "B", 0.02), MeasuredLink("D", "B", 0.03)]
+    links += [MeasuredLink("A", "B", 0.12)]
+    damping = Damping(min_gain_pct=5.0, hold_s=10.0)
+    table = RouteTable(ME, algorithm(name), {}, max_relays=1, rng=random.Random(7), damping=damping)
+    table.set_links(links)
+    table.set_exits({TUNNEL: (Exit("B", "c0", 0.01),)})
+    relays = []
+    for now in range(120):
+        table.recompute(float(now))
+        best = table.routes(TUNNEL)[0]
+        relays.append(best.pops[1])
+        took = 0.5 if "C" in best.pops else best.terms["overlay"] + 0.05
+        table.outcome(Outcome(TUNNEL, *best.way, took, True))
+    assert relays[0] == "C"
+    assert set(relays[-10:]) == {"D"}
