@@ -45,6 +45,8 @@ from runtime.tls import server_context
 from wire.dns import Zones
 
 UNKNOWN_COUNTRY = "XX"
+# How long a PoP that leaves waits for its neighbours to have heard of it.
+_FAREWELL_S = 1.0
 
 
 def make_prober(config: PopConfig) -> Prober:
@@ -342,6 +344,9 @@ class PopProcess:
         for transport in self._datagrams:
             transport.close()
         await self.visitors.drain(self.config.timeouts.drain)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self.link_state.withdraw()
 
     def hurry(self) -> None:
         """Stop waiting for what is under way."""
@@ -364,7 +369,6 @@ class PopProcess:
 
     async def close(self) -> None:
         self.tunnels.close()
-        self.link_state.withdraw()
         self.link_state.stop()
         self.ways.stop()
         self.balancers.stop()

@@ -222,6 +222,8 @@ class Flooding:
             talk.control.abort()
         elif talk.unsent and talk.timer is None:
             self._post(talk)
+        elif not talk.posts:
+            self._on_news([], False, False)  # whoever waits for silence
 
     # Comparing
 

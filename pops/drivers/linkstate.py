@@ -198,11 +198,14 @@ class LinkState:
             self._progress.clear()
             await self._progress.wait()
 
-    def withdraw(self) -> None:
-        """Tell the others that we leave."""
+    async def withdraw(self) -> None:
+        """Tell the others that we leave, and wait until those next to us know."""
         if self._begun:
             self._begun = False
             self.flooding.say(self.lsdb.withdraw(self._clock()))
+            while not self.flooding.quiet:
+                self._progress.clear()
+                await self._progress.wait()
 
     def stop(self) -> None:
         self._begun = False

@@ -154,3 +154,13 @@ def test_a_stopped_pop_finishes_what_runs(edge: Any) -> None:
         await connector.closed.wait()
 
     edge(scenario)
+
+
+def test_a_stopped_pop_says_that_it_leaves(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        await world.start("ABC", [("A", "B", 0.01), ("B", "C", 0.01)])
+        await world.stop("A")
+        await world.until(lambda: world.pops["C"].lsdb.get("A").withdrawn)
+        assert world.pops["C"].lsdb.reachable() == ("C", "B")
+
+    edge(scenario)
