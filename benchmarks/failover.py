@@ -208,6 +208,8 @@ def rows(options: Options, outcome: Outcome) -> list[Row]:
         new = [one for one in repeatable if at_s <= one.t_s < at_s + WINDOW_S]
         old = [one for one in repeatable if one.t_s < at_s < one.t_s + one.total_s]
         longer = extra_s(new, usual)
+        before = [one for one in counted if at_s - WINDOW_S <= one.t_s < at_s]
+        by = sum(name in one.path.split(">") for one in before) / max(1, len(before))
         hit = [one.t_s - at_s for one in new if one.total_s - usual[one.visitor] > NOTICED_S]
         note = f"of {len(new)} begun within {WINDOW_S:g} s; {len(hit)} took {NOTICED_S:g} s more"
         if hit:
@@ -222,7 +224,7 @@ def rows(options: Options, outcome: Outcome) -> list[Row]:
                 max(extra_s(old, usual), default=0.0),
                 "s",
                 None,
-                f"{len(old)} under way",
+                f"{len(old)} under way; {by:.0%} of those before went by {name}",
             ),
         ]
     if apart:
