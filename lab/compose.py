@@ -134,8 +134,10 @@ def text(plan: Plan, world_file: Path, directory: Path, context: Path) -> str:
     sources = [world_file]
     if plan.world.internet.rtt_csv is not None:
         sources.append(world_file.parent / plan.world.internet.rtt_csv)
-    if plan.world.routing.algorithm.endswith(".py"):
-        sources.append(world_file.parent / plan.world.routing.algorithm)
+    # A plug-in is a file, unless its text stands in the world file.
+    algorithm = world_file.parent / plan.world.routing.algorithm
+    if algorithm.suffix == ".py" and algorithm.is_file():
+        sources.append(algorithm)
     for one in containers(plan, run, f"/world/{world_file.name}"):
         match one.role:
             case "world":

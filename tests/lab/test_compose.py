@@ -90,6 +90,16 @@ def test_a_matrix_comes_along(tmp_path: Path) -> None:
     assert "./m.csv:/world/m.csv:ro" in parsed(made)["services"]["world"]["volumes"]
 
 
+def test_an_algorithm_comes_along(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def decide(state):\n    return {}\n")
+    made_of = plan(tmp_path, WORLD + "routing: {algorithm: mine.py}\n")
+    made = compose.text(made_of, tmp_path / "w.yaml", tmp_path, ROOT)
+    assert "./mine.py:/world/mine.py:ro" in parsed(made)["services"]["world"]["volumes"]
+    made_of = plan(tmp_path, WORLD + "routing: {algorithm: other.py, source: 'x = 1'}\n")
+    made = compose.text(made_of, tmp_path / "w.yaml", tmp_path, ROOT)
+    assert "other.py" not in made
+
+
 @pytest.mark.parametrize("name", ["World", "prometheus"])
 def test_names_that_containers_of_the_lab_have(tmp_path: Path, name: str) -> None:
     text = WORLD.replace("[london]", f"{{{name}: {{at: [51.5, 0]}}}}")
