@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.report import Row, show
 
-NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding", "routing")
+NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding", "routing", "attacks")
 
 
 def main() -> int:

@@ -193,12 +193,8 @@ class Limits(_Part, frozen=True):
     visitor_connections: int = 10_000
     connections_per_visitor: int = 512  # of one address
     streams_per_address: int = 256  # concurrent, over all connections of one address
-    request_body_rate: int = (
-        64  # bytes per second that a body must come with, else 408; see Timeouts
-    )
-    flood_burst: int = (
-        1000  # HTTP/2 frames that cost only us, at once; above, the connection is cut
-    )
+    request_body_rate: int = 64  # bytes per second of a body, else 408: see Timeouts.request_body
+    flood_burst: int = 1000  # HTTP/2 frames that cost only us; above, the connection is cut
     dns_answers_per_s: int = 500  # over UDP, to one address (IPv6: one /64); 0: any number
     dns_burst: int = 1000
     tunnel_connections: int = 1_000
@@ -212,9 +208,7 @@ class Timeouts(_Part, frozen=True):
     connect: float = 5.0  # TCP to a neighbour
     handshake: float = 10.0  # TLS, either side
     request_head: float = 15.0  # a visitor's slow header
-    request_body: float = (
-        30.0  # from then on Limits.request_body_rate holds, until the answer begins
-    )
+    request_body: float = 30.0  # when Limits.request_body_rate begins; it ends with the answer
     response_head: float = 100.0  # from the whole path, else 504
     doubt: float = 1.0  # without an answer, until the next hop is asked whether it is there
     idle: float = 300.0  # a stream without a byte in either direction

@@ -48,6 +48,11 @@ def _hardening(pop: PopProcess) -> Iterator[Family]:
             ({"limit": "connections_per_visitor"}, visitors.refused_by_address),
         ],
     )
+    yield Counter(
+        "popnet_pop_visitor_streams_refused",
+        "HTTP/2 streams refused, because those of their address were too many.",
+        [({}, visitors.refused_streams)],
+    )
     doors = {"visitors": visitors.cut, "tunnels": pop.tunnels.cut, "overlay": pop.overlay.cut}
     yield Counter(
         "popnet_pop_http2_connections_cut",
