@@ -169,6 +169,7 @@ class Routes:
                 tunnel=self._names.get(change.tunnel, change.tunnel),
                 old=_named(change.old),
                 new=_named(change.new),
+                connection=None if change.new is None else change.new.connection,
                 reason=change.reason,
             )
         self._wake()
