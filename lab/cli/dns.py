@@ -37,8 +37,9 @@ def _running(lab: Lab) -> list[str]:
 
 
 def _records(lab: Lab, pop: str) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = lab.admin(pop, "GET", "/records").json()
-    return records
+    """As the PoP keeps them; what is not said is empty."""
+    plain = {"tunnel": "", "load_balancer": "", "ttl": 60}
+    return [plain | one for one in lab.admin(pop, "GET", "/records").json()]
 
 
 @dns_app.command("list")
@@ -49,11 +50,11 @@ def list_records(output: FormatOption = Format.table, name: NameOption = None) -
     first, *others = told.values()
     rows = []
     for one in first:
-        if not (one.get("tunnel") or one.get("load_balancer")):
-            continue
+        if not (one["tunnel"] or one["load_balancer"]):
+            continue  # removed, and remembered as that
         target = f"load balancer {one['load_balancer']}"
         content = "-"
-        if one.get("tunnel"):
+        if one["tunnel"]:
             target = f"tunnel {one['tunnel']}"
             content = f"{configs.tunnel_identity(lab.plan, one['tunnel']).id}.cfargotunnel.com"
         agreed = all(one in other for other in others)
@@ -62,7 +63,7 @@ def list_records(output: FormatOption = Format.table, name: NameOption = None) -
                 "name": one["name"],
                 "target": target,
                 "cname": content,
-                "ttl": one.get("ttl", 60),
+                "ttl": one["ttl"],
                 "version": one["version"],
                 "from": one["origin"] or "world file",
                 "agreed": agreed,
@@ -136,10 +137,10 @@ def _change(lab: Lab, wanted: dict[str, Any]) -> float:
     answer = lab.admin(pops[0], "PUT", "/records", json.dumps(wanted).encode())
     if answer.status >= 300:
         raise LabError(answer.body.decode(errors="replace").strip())
-    record = answer.json()
+    changed = answer.json()
     waiting = set(pops[1:])
     while waiting:
-        waiting = {pop for pop in waiting if record not in _records(lab, pop)}
+        waiting = {pop for pop in waiting if not _knows(lab, pop, changed)}
         if waiting and time.monotonic() - started > _PATIENCE_S:
             raise LabError(f"{', '.join(sorted(waiting))} have not heard of it")
         if waiting:
@@ -147,6 +148,13 @@ def _change(lab: Lab, wanted: dict[str, Any]) -> float:
     took = time.monotonic() - started
     _keep(lab, [one for one in _records(lab, pops[0]) if one["version"]])
     return took
+
+
+def _knows(lab: Lab, pop: str, changed: dict[str, Any]) -> bool:
+    return any(
+        (one["name"], one["version"]) == (changed["name"], changed["version"])
+        for one in _records(lab, pop)
+    )
 
 
 def _keep(lab: Lab, records: list[dict[str, Any]]) -> None:

@@ -105,7 +105,8 @@ class Balancers:
             cost_s=paths[0].cost_s if paths else None,
             up=self._checked_up(tunnel) and not alone,
             # An exit whose service is down counts as draining for routes, so those are no sign of leaving.
-            draining=bool(exits) and all(leave.draining for leave in exits if leave.up),
+            draining=any(leave.up for leave in exits)
+            and all(leave.draining for leave in exits if leave.up),
             check_s=min(checks, default=0.0),
             outstanding=self.outstanding[tunnel],
         )
