@@ -111,3 +111,29 @@ def test_pops_have_the_anycast_addresses_of_their_region_and_visitors_none(
     }
     assert configs.agent_config(plan, run, "tokyo").anycast == ()
     assert configs.agent_config(plan, run, "tokyo").programs == ()
+
+
+def test_the_routing_section_reaches_every_pop(run: RunDir) -> None:
+    plan = Plan.of(
+        parse_world(
+            WORLD
+            + """
+routing:
+  algorithm: mine.py
+  source: "x = 1"
+  params: {a: 1}
+  probe: {every: 2s, estimator: {quantile: [0.9, 20]}, budget_per_s: 5}
+  damping: {min_gain_pct: 1, min_gain_ms: 2, hold: 3s, max_moved_pct: 4, interval: 5s}
+"""
+        )
+    )
+    configs.write(plan, run)
+    routing = pops_config.load(run.node("LHR") / "config.json").routing
+    assert (routing.algorithm, routing.params) == ("mine.py", {"a": 1})
+    assert routing.plugin is not None
+    assert Path(routing.plugin).read_text() == "x = 1"
+    assert (routing.probe.every, routing.probe.budget_per_s) == (2.0, 5.0)
+    assert routing.probe.estimator == {"quantile": [0.9, 20]}
+    assert routing.damping == pops_config.Damping(
+        min_gain_pct=1.0, min_gain=0.002, hold=3.0, max_moved_pct=4.0, interval=5.0
+    )
