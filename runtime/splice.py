@@ -189,7 +189,7 @@ class Splice:
         self.bytes_down = 0
         # What was sent on of the request's body, or None when that is more than is here (or a trailer came).
         self.kept: tuple[bytes, ...] | None = ()
-        self._keep = min(keep, HIGH_WATER)
+        self._keep = keep if keep < HIGH_WATER else HIGH_WATER
         self._owed_up = 0
         self._owed_down = 0
         left.user = _Upward(self)

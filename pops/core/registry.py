@@ -200,10 +200,9 @@ class Registry:
         reach = best.rtt_s * _AS_GOOD_FACTOR + _AS_GOOD_S
         fewest = best.carrier.streams
         for other in held.values():
-            if other.rtt_s <= reach and not other.avoided:
-                streams = other.carrier.streams
-                if streams < fewest:
-                    best, fewest = other, streams
+            streams = other.carrier.streams
+            if streams < fewest and other.rtt_s <= reach and not other.avoided:
+                best, fewest = other, streams
         return best
 
     def exits(self) -> tuple[LsaExit, ...]:

@@ -103,7 +103,7 @@ class Exchange:
             on_head=self.on_head,
             on_end=self.on_end,
             request_ended=ended,
-            keep=proxy.keep_bytes,
+            keep=0 if ended and not kept else proxy.keep_bytes,
         )
         self.splice = splice
         self.sent_at = self.since = self.quiet_since = proxy.clock()
