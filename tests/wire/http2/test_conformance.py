@@ -325,6 +325,22 @@ def test_floods_are_cut(lone_server: Any, name: str, frames: bytes) -> None:
     assert len(lone_server.sink.of("request")) < 2000
 
 
+def test_requests_taken_back_in_one_read_are_nobodys_work(lone_server: Any) -> None:
+    opened(lone_server)
+    taken_back = b"".join(
+        frame(1, 4, stream, HEAD_BLOCK)
+        + frame(0, 0, stream, b"hello")
+        + frame(3, 0, stream, b"\0\0\0\x08")
+        for stream in range(1, 61, 2)
+    )
+    kept = frame(1, 5, 61, HEAD_BLOCK)
+    assert lone_server.feed(taken_back + kept) is None
+    assert len(lone_server.sink.of("request")) == 1
+    # The next one, and the connection's window, are as before.
+    assert lone_server.feed(frame(1, 5, 63, HEAD_BLOCK)) is None
+    assert len(lone_server.sink.of("request")) == 2
+
+
 def test_ordinary_pings_are_no_flood(lone_server: Any) -> None:
     opened(lone_server)
     for _ in range(2000):

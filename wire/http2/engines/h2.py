@@ -31,6 +31,7 @@ from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Rol
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
+_SUSPICIOUS = 16
 _CONNECTION_WINDOW = 16 * 1024 * 1024
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
@@ -166,8 +167,18 @@ class H2Engine:
         self._feed(rest)
 
     def _feed(self, data: bytes) -> None:
-        if data:
-            for event in self._connection.receive_data(data):
+        if not data:
+            return
+        events = self._connection.receive_data(data)
+        over: set[int | None] = set()
+        if len(events) > _SUSPICIOUS and self._role is Role.SERVER:
+            over = {e.stream_id for e in events if isinstance(e, h2.events.StreamReset)}
+        for event in events:
+            if isinstance(event, h2.events.RequestReceived) and event.stream_id in over:
+                # Asked and taken back in one read: see `_without_stillborn` of the other engine.
+                assert event.stream_id is not None
+                self._last_peer_stream = event.stream_id
+            else:
                 self._handle(event)
 
     def _count(self, kind: int, flags: int, length: int) -> None:

@@ -148,7 +148,7 @@ class Ngh2Engine:
             self._dispatching = False
 
     def _without_stillborn(self, events: Sequence[ngh2.Event]) -> list[ngh2.Event]:
-        """Without streams that were opened and reset in one read, and without DATA of no bytes.
+        """Without streams that were opened and reset in one read, DATA of no bytes, and windows opened twice.
 
         A rapid reset is so cheap for its sender because a server has already passed the request on when it learns that
         nobody wants the answer. Where both came in the same bytes, nothing need be passed on.
@@ -156,6 +156,7 @@ class Ngh2Engine:
         over = {e.stream_id for e in events if isinstance(e, StreamClosed) and e.error_code}
         stillborn = {e.stream_id for e in events if isinstance(e, RequestReceived)} & over
         kept: list[ngh2.Event] = []
+        opened: set[int] = set()
         for event in events:
             if isinstance(event, DataReceived):
                 if event.stream_id in stillborn:
@@ -163,6 +164,11 @@ class Ngh2Engine:
                     continue
                 if not event.data and not event.end_stream:
                     continue
+            elif isinstance(event, WindowUpdated):
+                # That a window has opened need be told once.
+                if event.stream_id in opened:
+                    continue
+                opened.add(event.stream_id)
             elif getattr(event, "stream_id", 0) in stillborn:
                 continue
             kept.append(event)
