@@ -238,6 +238,7 @@ def test_a_dead_egress_is_left_out_at_once(edge: Any) -> None:
         first = await world.connector("B", slow)
         await world.connector("C", slow, index=1, client=first.client)
         await world.until(lambda: len(world.pops["A"].lsdb.exits()[world.tunnel]) == 2)
+        await world.agreement()
         await world.way("AB")
         visitor = await world.visitor("A")
         assert (await visitor.fetch()).get("popnet-path") == "A>B"
@@ -321,6 +322,7 @@ def test_a_connection_that_dies_leaves_its_requests_to_its_twin(edge: Any, at: s
         first = await world.connector(at, slow)
         second = await world.connector(at, slow, index=1, client=first.client)
         await world.until(lambda: len(world.pops["A"].lsdb.exits()[world.tunnel]) == 2)
+        await world.agreement()
         visitor = await world.visitor("A")
         exchange = visitor.start()
         await world.until(lambda: first.requests or second.requests)
