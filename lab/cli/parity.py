@@ -67,7 +67,7 @@ def parity(
         pairs.append(_transfers(lab, count))
     if Part.recoveries in parts:
         pairs += _recoveries(lab, url, kills)
-    agree = all(one.agree for one in (*rows, *pairs))
+    agree = all(row.agree for row in rows) and all(pair.agree for pair in pairs)
     if output is Format.json:
         put_json(
             {

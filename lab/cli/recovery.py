@@ -30,6 +30,7 @@ from lab.cli.run import DEFAULT_WORLD, SeedOption
 from lab.driver import Lab, LabError, known
 from lab.load import stream
 from lab.quantities import duration
+from lab.recovery import experiment
 from lab.recovery.experiment import (
     QUANTILES,
     Distribution,
@@ -146,7 +147,7 @@ class _Wanted:
         window: str,
         output: Format,
     ) -> None:
-        self.kind = kind
+        self.kind: experiment.Kind = kind.value
         self.targets = targets
         self.count = count
         self.visitors = visitors
@@ -186,9 +187,9 @@ class _Wanted:
             window_s=self.window_s,
             least_s=max(4.0, plan.convergence_s + 1.0),
         )
-        strikes = self._strikes(plan) or usual(ground, self.kind.value, settings)
+        strikes = self._strikes(plan) or usual(ground, self.kind, settings)
         if not strikes:
-            raise LabError(f"nothing to {self.kind.value}: name a target")
+            raise LabError(f"nothing to {self.kind}: name a target")
         events = []
         rng: Random = stream(plan.seed, "recovery")
         repeated = [strikes[number % len(strikes)] for number in range(self.count)]
@@ -199,15 +200,15 @@ class _Wanted:
         return 0
 
     def _strikes(self, plan: Plan) -> list[Strike]:
-        if self.kind is Kind.cut:
+        if self.kind == "cut":
             if len(self.targets) not in (0, 2):
                 raise LabError(
                     f"cut: found {len(self.targets)} names, allowed: the two ends of a link"
                 )
             ends = tuple(known(one, plan.nodes, "node") for one in self.targets)
-            return [Strike(self.kind.value, ends)] if ends else []
+            return [Strike(self.kind, ends)] if ends else []
         pops = [known(one, plan.pops, "PoP") for one in self.targets]
-        return [Strike(self.kind.value, (pop,)) for pop in pops]
+        return [Strike(self.kind, (pop,)) for pop in pops]
 
     def _show(
         self,

@@ -80,7 +80,8 @@ async def main(task: dict[str, Any]) -> None:
     if "fetch" in task:
         # What is looked at is TCP, not the first time that this loop does anything.
         await asyncio.sleep(0)
-        took = await fetch(*task["fetch"], task["count"], task["at_once"], loop.time)
+        address, port = task["fetch"]
+        took = await fetch(address, port, task["count"], task["at_once"], loop.time)
         sys.stdout.write(json.dumps(took))
         return
     with socket.socket() as listening:

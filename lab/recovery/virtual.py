@@ -102,7 +102,7 @@ class VirtualGround:
                 world.apply(Vanishing(name, on))
         else:
             a, b = strike.targets
-            fields = {"down": True} if on else None
+            fields: dict[str, object] | None = {"down": True} if on else None
             world.apply(Wishes(_OWNER, (Wish(a, b, fields), Wish(b, a, fields))))
 
     async def _until_ready(self) -> None:

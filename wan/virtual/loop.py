@@ -161,7 +161,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     self.now = now = when
                     self._turns = 0
                 heappop(agenda)
-                what._scheduled = False
+                cast(Any, what)._scheduled = False
                 ready.append(what)
             if self._stopping:
                 return
