@@ -141,6 +141,9 @@ def _default_world() -> list[Row]:
                 if fact["t"] >= since and fact["event"] == "route_changed"
             ]
             slower += moved[:1]
+            for here, there in (("IAD", "NRT"), ("NRT", "IAD")):
+                world.apply(Wishes("bench", (Wish(here, there, None),)))
+            world.run_for(10)
             since = world.loop.now
             world.apply(Vanishing("SJC", True))
             world.run_for(10)
