@@ -27,7 +27,7 @@ class Played:
 
 def play(lab: Lab, plan: Plan, until_s: float, *, timeline: bool) -> Played:
     """Send the load of `plan` for so long, and let its timeline happen meanwhile: both begin at once."""
-    happenings = _checked(lab, plan, until_s) if timeline else ()
+    happenings = checked(lab, plan, until_s) if timeline else ()
     since = lab.events_so_far()
     begun = 0.0
 
@@ -50,7 +50,7 @@ def play(lab: Lab, plan: Plan, until_s: float, *, timeline: bool) -> Played:
     return Played(summarise(samples, found), tuple(samples), lines)
 
 
-def _checked(lab: Lab, plan: Plan, until_s: float) -> tuple[Happening, ...]:
+def checked(lab: Lab, plan: Plan, until_s: float) -> tuple[Happening, ...]:
     """What happens before the end. The wan process asks for it too, but not in the words of a world file."""
     found = tuple(one for one in plan.happenings() if one.at_s < until_s)
     for happening in found:
