@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from lab.driver import Lab, LabError, known
 from lab.experiment.truth import Rtt, Truth
@@ -24,8 +24,8 @@ class Seen(Protocol):
     def pops(self) -> list[str]:
         """Those that serve, in the order of the world file."""
 
-    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
-        """`what`: routes, why, graph, lsdb. LabError when the PoP does not answer or does not know the tunnel."""
+    def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
+        """`what`: routes, why, graph, lsdb. LabError when the PoP does not answer or does not know what is named."""
 
     def lands(self, visitor: str) -> str | None: ...
 
@@ -44,9 +44,10 @@ class InLab:
         serving = {one["name"] for one in self._lab.status()["nodes"] if one["ready"]}
         return [pop for pop in self.plan.pops if pop in serving]
 
-    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
-        query = f"?tunnel={quote(tunnel)}" if tunnel else ""
-        answer = self._lab.admin(pop, "GET", f"/{what}{query}")
+    def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
+        given = {"tunnel": tunnel, "algorithm": algorithm}
+        query = urlencode({key: value for key, value in given.items() if value})
+        answer = self._lab.admin(pop, "GET", f"/{what}?{query}" if query else f"/{what}")
         if answer.status != 200:
             raise LabError(f"{pop}: {answer.body.decode(errors='replace').strip()}")
         return answer.json()
@@ -71,7 +72,7 @@ class InVirtualTime:
     def pops(self) -> list[str]:
         return [pop for pop in self.plan.pops if self._world.nodes[pop].ready]
 
-    def ask(self, pop: str, what: str, tunnel: str = "") -> Any:
+    def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
         from pops.drivers import views
 
         process = self._world.nodes[pop].pop
@@ -87,7 +88,11 @@ class InVirtualTime:
         identity = views.tunnel_id(process, tunnel)
         if identity is None:
             raise LabError(f"{pop} knows no tunnel {tunnel!r}")
-        return views.why(process, identity, process.table.explain(identity, process.clock()))
+        table = views.table_of(process, algorithm)
+        if table is None:
+            raise LabError(f"{pop} does not work out {algorithm!r}")
+        told = table.explain(identity, process.clock())
+        return views.why(process, table, identity, told)
 
     def lands(self, visitor: str) -> str | None:
         lands: str | None = self._world.lands(visitor)

@@ -55,6 +55,13 @@ def why(
     everything: Annotated[
         bool, typer.Option("--all", help="Every path on every connection, not only the best few.")
     ] = False,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            help="Ask one that PoPs work out beside the one in force (routing.beside).",
+            metavar="NAME",
+        ),
+    ] = "",
     name: NameOption = None,
     output: FormatOption = Format.table,
     driver: DriverOption = By.lab,
@@ -69,9 +76,9 @@ def why(
     with looking(driver, name, world) as lab:
         ingress = _ingress(lab, visitor)
         tunnel = seen.tunnel_of(lab.plan, host)
-        told: dict[str, Any] = lab.ask(ingress, "why", tunnel)
+        told: dict[str, Any] = lab.ask(ingress, "why", tunnel, algorithm)
         source = lab.plan.world.routing.source
-        if source is not None and told.get("problem"):
+        if source is not None and told["in_force"] and told.get("problem"):
             known_here = lab.ask(ingress, "routes")
             name_of_it = lab.plan.world.routing.algorithm
             exits = known_here["exits"].get(tunnel, [])

@@ -1,7 +1,7 @@
 """What an operator asks a PoP, as JSON over its admin socket.
 
 GET /ready /status /tunnels /requests?since=NUMBER /metrics      POST /drain
-GET /routes /why?tunnel=NAME /graph /lsdb: see drivers/views
+GET /routes /why?tunnel=NAME[&algorithm=NAME] /graph /lsdb: see drivers/views
 GET and PUT /policy, POST /policy/test      GET and PUT /records      GET /pools
 """
 
@@ -129,17 +129,21 @@ class Admin:
 
     async def why(self, request: AdminRequest) -> Answer:
         pop = self._pop
-        asked = parse_qs(request.query).get("tunnel", [""])[-1]
-        tunnel = views.tunnel_id(pop, asked)
+        asked = parse_qs(request.query)
+        name, algorithm = (asked.get(key, [""])[-1] for key in ("tunnel", "algorithm"))
+        tunnel, table = views.tunnel_id(pop, name), views.table_of(pop, algorithm)
         if tunnel is None:
             known = ", ".join(one.name for one in pop.config.tunnels) or "none"
-            return 404, TEXT, f"no tunnel {asked!r}; there are {known}\n".encode()
-        steps = views.explaining(pop, tunnel)
+            return 404, TEXT, f"no tunnel {name!r}; there are {known}\n".encode()
+        if table is None:
+            known = ", ".join([pop.ways.table.algorithm.name, *pop.ways.beside])
+            return 404, TEXT, f"{algorithm!r} is not worked out here; {known} is\n".encode()
+        steps = views.explaining(table, tunnel, pop.clock())
         while True:
             try:
                 next(steps)
             except StopIteration as done:
-                return _json(views.why(pop, tunnel, done.value))
+                return _json(views.why(pop, table, tunnel, done.value))
             await asyncio.sleep(0)
 
     def requests(self, request: AdminRequest) -> Answer:

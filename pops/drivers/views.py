@@ -15,6 +15,7 @@ from routing.lsa import version
 
 if TYPE_CHECKING:
     from pops.process import PopProcess
+    from routing.table import RouteTable
 
 
 def ms(seconds: float | None) -> float | None:
@@ -105,20 +106,32 @@ def tunnel_id(pop: PopProcess, tunnel: str) -> str | None:
     return identity if identity in ids.values() else None
 
 
-def explaining(pop: PopProcess, identity: str) -> Generator[None, None, Explanation | None]:
+def table_of(pop: PopProcess, algorithm: str) -> RouteTable | None:
+    """The table in force, or that of an algorithm which is worked out beside it; None: there is no such table."""
+    in_force = pop.ways.table
+    if algorithm in ("", in_force.algorithm.name):
+        return in_force
+    return pop.ways.beside.get(algorithm)
+
+
+def explaining(
+    table: RouteTable, identity: str, now: float
+) -> Generator[None, None, Explanation | None]:
     """Step by step, a decision each: a PoP has requests to serve in between."""
-    runs = pop.table.explaining(identity, pop.clock())
+    runs = table.explaining(identity, now)
     if runs is None:
         return None
-    return (yield from stepwise(runs, pop.table.algorithm.decide))
+    return (yield from stepwise(runs, table.algorithm.decide))
 
 
-def why(pop: PopProcess, identity: str, told: Explanation | None) -> dict[str, Any]:
+def why(
+    pop: PopProcess, table: RouteTable, identity: str, told: Explanation | None
+) -> dict[str, Any]:
     """Why requests for a tunnel go where they go."""
-    table = pop.table
     shown = table.snapshot(pop.clock())
     return {
         "algorithm": shown.algorithm,
+        "in_force": table is pop.ways.table,
         "params": dict(table.params),
         "damping_text": str(table.damping),
         "error": shown.error,

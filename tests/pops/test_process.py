@@ -93,6 +93,8 @@ def test_the_admin_door(edge: Any, tmp_path: Path) -> None:
         assert (why["path"], why["candidates"][0]["chosen"], why["problem"]) == (["B"], True, None)
         code, text = await admin(door, "GET /why?tunnel=other")
         assert (code, text) == (404, "no tunnel 'other'; there are app\n")
+        code, text = await admin(door, "GET /why?tunnel=app&algorithm=static")
+        assert (code, text) == (404, "'static' is not worked out here; lowest-rtt is\n")
         _, lsdb = await admin(door, "GET /lsdb")
         assert [one["origin"] for one in lsdb["lsas"]] == ["A", "B"]
         _, (request,) = await admin(door, "GET /requests")
