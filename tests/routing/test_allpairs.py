@@ -114,6 +114,16 @@ def test_numba_gives_the_same_answers() -> None:
     same(ours, all_pairs(costs, "numpy"))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_costs_beyond_what_doubles_hold_exactly(engine: Engine) -> None:
+    """A ring of seventy links, seven minutes each: the way round takes eight hours."""
+    count = 70
+    costs = np.full((count, count), np.inf)
+    for place in range(count):
+        costs[place, (place + 1) % count] = 420.0 - place * 1e-9
+    check(all_pairs(costs, engine), costs)
+
+
 def test_more_pops_than_an_index_holds_are_refused() -> None:
     with pytest.raises(ValueError, match="70000 PoPs; at most 65535"):
         all_pairs(np.empty((70_000, 0)))
