@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pops.core import egress, pages
-from pops.core.failover import Trouble
-from pops.core.ingress import Refusal, Request
+from pops.core.failover import OF_ORIGIN, Trouble
+from pops.core.ingress import POOL, Refusal, Request
 from pops.core.pages import SECURITY_FIELD, Problem
 from pops.core.timing import server_timing
+from pops.drivers.balancers import PoolChoice
 from pops.drivers.exchange import Exchange
 from routing.api import Outcome, Path
 from runtime.splice import Splice, answer
@@ -57,7 +58,7 @@ def _security_field(rule: str) -> Headers:
 class IngressExchange(Exchange):
     """A visitor's request at the PoP where it entered."""
 
-    __slots__ = ("exit", "path", "request", "timings", "trouble", "ways")
+    __slots__ = ("exit", "path", "pool", "request", "spare", "timings", "trouble", "ways")
 
     def headers_received(self, headers: Headers, end: bool) -> None:
         proxy = self.proxy
@@ -77,7 +78,18 @@ class IngressExchange(Exchange):
         self.trouble: Trouble | None = None
         self.path: tuple[str, ...] = ()
         self.exit = ""
-        self.ways = iter(proxy.world.routes(request.tunnel, request.algorithm))
+        self.spare: list[str] = []  # tunnels of the pool that have not been tried
+        self.pool: PoolChoice | None = None
+        if request.tunnel.startswith(POOL):
+            self.pool = choice = proxy.world.pool(request.tunnel, request.headers)
+            if not choice.tunnels:
+                self.problem = pages.pool_down(choice.pool)
+                self.give_up()
+                return
+            self.spare = choice.tunnels
+            self.to_member(self.spare.pop(0))
+        else:
+            self.ways = iter(proxy.world.routes(request.tunnel, request.algorithm))
         proxy.budget.requests += 1
         # An HTTP/1.1 server says it by itself, once nothing has answered the head.
         if request.expects_continue and not end and self.left.peer.protocol == "h2":
@@ -85,15 +97,34 @@ class IngressExchange(Exchange):
         if not self.next_way():
             self.give_up()
 
+    def to_member(self, tunnel: str) -> None:
+        """This member of the pool shall serve the request."""
+        assert self.pool is not None
+        request = self.request
+        self.pool.takes(tunnel)
+        request.tunnel = tunnel
+        self.trouble = None
+        self.used = ()
+        self.ways = iter(self.proxy.world.routes(tunnel, request.algorithm))
+
     def next_way(self) -> bool:
         """Send the request by the next way that can be tried. False when there is none."""
-        silent: list[Path] = []
-        for path in self.ways:
-            tried = self.trouble is not None and path.pops in self.trouble.tried
-            if not tried and self.send_by(path, silent):
+        while True:
+            silent: list[Path] = []
+            for path in self.ways:
+                tried = self.trouble is not None and path.pops in self.trouble.tried
+                if not tried and self.send_by(path, silent):
+                    return True
+            # A next hop that does not answer is better than none: it may only have been busy.
+            if any(self.send_by(path, None) for path in silent):
                 return True
-        # A next hop that does not answer is better than none: it may only have been busy.
-        return any(self.send_by(path, None) for path in silent)
+            if not self.spare:
+                return False
+            self.to_member(self.spare.pop(0))
+
+    @property
+    def elsewhere(self) -> bool:
+        return bool(self.spare)
 
     def send_by(self, path: Path, silent: list[Path] | None) -> bool:
         """A path whose next hop was found silent goes on that list instead, if there is one."""
@@ -191,6 +222,7 @@ class IngressExchange(Exchange):
             *fields,
             self.request.ray_field,
             *_security_field(self.request.rule),
+            *(self.pool.answered(status) if self.pool is not None else ()),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
             *_way_fields(self.path, exit_name, self.attempts),
         ]
@@ -200,9 +232,13 @@ class IngressExchange(Exchange):
         proxy.stats.ended("ingress", splice.bytes_up, splice.bytes_down, code)
         if splice.answered or splice.left_lost:
             proxy.exchanges.pop(self, None)
+            if self.pool is not None:
+                self.pool.over()
             return
         if self.problem is None:
             fault = self.why(code)
+            if self.pool is not None:
+                self.pool.failed(fault.detail)
             if proxy.world.wants_outcomes:
                 self.tell_outcome(proxy.clock() - self.sent_at, ok=False, connection=self.exit)
             if self.may_go_again(splice, fault, code) and self.go_again(fault):
@@ -215,6 +251,9 @@ class IngressExchange(Exchange):
         """By a way that avoids what failed. What is known of the ways now is newer than what was then."""
         proxy, request = self.proxy, self.request
         self.timings = ()
+        if self.spare and fault.code in OF_ORIGIN:
+            self.to_member(self.spare.pop(0))
+            return self.next_way()
         # The other connection of a tunnel that ends here is nearer than any other PoP.
         if len(self.path) == 1 and self.leave_by(request.tunnel, self.exit, request.headers):
             return True
@@ -231,6 +270,8 @@ class IngressExchange(Exchange):
         self.proxy.world.outcome(outcome, request.algorithm)
 
     def give_up(self) -> None:
+        if self.pool is not None:
+            self.pool.over()
         problem = self.problem
         if problem is None:
             fault = self.fault or Fault(FaultCode.NO_TUNNEL, self.proxy.me)

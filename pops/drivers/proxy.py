@@ -17,6 +17,7 @@ from pops.config import Limits, Timeouts
 from pops.core.failover import RetryBudget
 from pops.core.ingress import Ingress, Visitor
 from pops.core.registry import Connection
+from pops.drivers.balancers import PoolChoice
 from pops.drivers.exchange import Exchange
 from pops.drivers.ingress import IngressExchange
 from pops.drivers.recent import RecentRequests
@@ -25,7 +26,7 @@ from pops.drivers.transit import TransitExchange
 from routing.api import Outcome, Path
 from runtime.clock import Clock
 from runtime.http2 import Http2Connection
-from runtime.streams import Peer, Stream
+from runtime.streams import Headers, Peer, Stream
 
 _VISITORS_REMEMBERED = 4096
 _MOST_KEEPING = 256
@@ -40,6 +41,9 @@ class World(Protocol):
 
     def routes(self, tunnel: str, algorithm: str = "") -> tuple[Path, ...]:
         """Best first. `algorithm` is one of those beside the PoP's own, or ""."""
+
+    def pool(self, target: str, headers: Headers) -> PoolChoice:
+        """Which tunnels may serve a request to a load balancer's pool."""
 
     def neighbor(self, name: str) -> Http2Connection | None:
         """The live data connection to a neighbour."""
