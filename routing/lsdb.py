@@ -175,15 +175,16 @@ class Lsdb:
             return
         self._due = min(self._due, due)
 
-    def differs(self, link: LsaLink, load: float) -> bool:
-        """Whether it is worth calling `set_local` for this link or this load. Cheap: asked after every probe."""
+    def load_differs(self, load: float) -> bool:
+        """Whether it is worth calling `set_local` for this load."""
         entry = self._known.get(self.me)
-        if entry is None or _differs(entry.lsa.load, load, _LOAD, _LOAD_SHARE):
-            return True
-        for told in entry.lsa.links:
-            if told.to == link.to:
-                return _link_is_news(told, link)
-        return True
+        return entry is None or _differs(entry.lsa.load, load, _LOAD, _LOAD_SHARE)
+
+    def link_differs(self, link: LsaLink) -> bool:
+        """Whether it is worth calling `set_local` for this link."""
+        entry = self._known.get(self.me)
+        told = entry.lsa.links if entry is not None else ()
+        return all(one.to != link.to or _link_is_news(one, link) for one in told)
 
     def handle_timer(self, now: float) -> Timed:
         own, urgent = None, False

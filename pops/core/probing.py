@@ -37,6 +37,8 @@ _SURPRISE_S, _SURPRISE_SHARE, _SURPRISE_PROBES = 0.002, 0.1, 3
 _MOST_OUTSTANDING = 16
 # A timer that rings this much early has rung: times that were added up in another order differ in their last bits.
 _EARLY_S = 1e-6
+# Less than that is not worth anybody's look.
+_NOTED_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class _Link:
         "late_at",
         "losses",
         "next_at",
+        "noted",
         "outstanding",
         "quick_at",
         "quick_left",
@@ -119,6 +122,7 @@ class _Link:
         self.next_at = inf
         self.quick_at = now
         self.quick_left = 0
+        self.noted = (0.0, 0.0, 0)  # RTT, jitter and losses when they were last called new
         self.outstanding: dict[int, float] = {}
         self.waiting_since = inf  # when the oldest unanswered probe went out
 
@@ -191,7 +195,7 @@ class Prober:
     # What happens
 
     def answered(self, neighbor: str, number: int, now: float) -> bool:
-        """The answer to a probe. True when the measurement is a new one."""
+        """The answer to a probe. True when what is known of the link has changed by it."""
         link = self._links.get(neighbor)
         sent_at = None if link is None else link.outstanding.pop(number, None)
         if link is None or sent_at is None:
@@ -250,6 +254,15 @@ class Prober:
             if abs(rtt_s - before) > surprise and not link.quick_left:
                 link.quick_left = _SURPRISE_PROBES
                 link.quick_at = now + self._gap(link)
+        rtt, jitter, losses = link.noted
+        if (
+            before is not None
+            and abs(link.estimate - rtt) <= _NOTED_S
+            and abs(link.jitter_s - jitter) <= _NOTED_S
+            and losses == link.losses
+        ):
+            return False
+        link.noted = (link.estimate, link.jitter_s, link.losses)
         return True
 
     def _count_loss(self, link: _Link) -> None:

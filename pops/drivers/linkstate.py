@@ -92,6 +92,11 @@ class LinkState:
 
     def answered(self, neighbor: str, payload: bytes) -> None:
         self.probes.answered(neighbor, payload)
+        # As good a moment as any to look at the load, and there is one every now and then.
+        if (self._smooth_load or self._load()) and self.lsdb.load_differs(
+            self._loaded(self._clock())
+        ):
+            self.touch()
 
     def changed(self, neighbor: str) -> None:
         self.touch()
@@ -152,7 +157,7 @@ class LinkState:
             self.touch()
             return
         link = self.link(neighbor)
-        if link is not None and self.lsdb.differs(link, self._loaded(self._clock())):
+        if link is not None and self.lsdb.link_differs(link):
             self.touch()
 
     def _dead(self, neighbor: str, silent_s: float) -> None:

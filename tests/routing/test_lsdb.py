@@ -313,13 +313,21 @@ def test_a_connection_that_drains_is_a_death() -> None:
 def test_small_changes_wait_for_the_refresh(rtt_us: int, load: float, news: bool) -> None:
     pop = make("A")
     assert told(pop, 0.0, "B")
-    assert pop.differs(LsaLink("B", rtt_us), load) is news
+    assert (pop.link_differs(LsaLink("B", rtt_us)) or pop.load_differs(load)) is news
     assert told(pop, 5.0, "B", rtt_us=rtt_us, load=load) is news
     if not news:
         assert 27.0 <= pop.next_at <= 30.0
         own = pop.handle_timer(30.0).own
         assert own is not None
         assert own.links[0].rtt_us == rtt_us
+
+
+def test_a_link_that_was_never_told_is_news() -> None:
+    pop = make("A")
+    assert pop.link_differs(LsaLink("B", 5))
+    assert pop.load_differs(0.0)
+    told(pop, 0.0, "B")
+    assert pop.link_differs(LsaLink("C", 5))
 
 
 def test_a_change_that_went_away_before_it_was_due_is_told_as_it_is_then() -> None:
