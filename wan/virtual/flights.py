@@ -89,17 +89,27 @@ class Flights:
         # What a ClientHello says, by the number that its stand-in carries.
         self._hellos: list[tuple[ssl.SSLContext, str | None, int]] = []
         self._numbers: dict[tuple[ssl.SSLContext, str | None], int] = {}
+        self._sizes: dict[tuple[ssl.SSLContext, int], int] = {}
 
     def hello(self, client: ssl.SSLContext, name: str | None) -> bytes:
         key = (client, name)
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._hellos)
+            self._hellos.append((client, name, self._hello_size(client, name)))
+        return _flight(number, self._hellos[number][2])
+
+    def _hello_size(self, client: ssl.SSLContext, name: str | None) -> int:
+        """One is made for each length of a name: nothing else of a name changes it, and an address is not told."""
+        told = name is not None and ":" not in name and any(char.isalpha() for char in name)
+        key = (client, len(name) if told and name is not None else 0)
+        size = self._sizes.get(key)
+        if size is None:
             out = ssl.MemoryBIO()
             with contextlib.suppress(ssl.SSLWantReadError):
                 client.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name).do_handshake()
-            self._hellos.append((client, name, out.pending))
-        return _flight(number, self._hellos[number][2])
+            size = self._sizes[key] = out.pending
+        return size
 
     def said(self, begin: bytes) -> tuple[ssl.SSLContext, str | None, int] | None:
         """What the hello that begins so says, and its size."""
