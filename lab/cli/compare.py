@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,6 +36,7 @@ from topology.plan import Plan
 class Driver(enum.StrEnum):
     virtual = "virtual"
     local = "local"
+    docker = "docker"
     lab = "lab"
 
 
@@ -45,7 +47,7 @@ class Expected(enum.StrEnum):
     undecided = "undecided"
 
 
-_SEEDS = {Driver.virtual: 4, Driver.local: 1, Driver.lab: 1}
+_SEEDS = {Driver.virtual: 4, Driver.local: 1, Driver.docker: 1, Driver.lab: 1}
 _QUIET_S = 2.0
 _EVERY = "500ms"
 
@@ -85,8 +87,8 @@ def compare(
     driver: Annotated[
         Driver,
         typer.Option(
-            help="virtual: in this process. local: in a lab that is brought up for it, for each seed. lab: in the "
-            "running one, of containers too; its `routing.beside` names the algorithms."
+            help="virtual: in this process. local: in a lab that is brought up for it, for each seed. docker: in "
+            "one of containers. lab: in the running one; its `routing.beside` names the algorithms."
         ),
     ] = Driver.virtual,
     name: NameOption = None,
@@ -137,6 +139,11 @@ def compare(
         every_s=_positive("--every", every),
         warm_up_s=_positive("--warm-up", warm_up),
     )
+    if driver is Driver.docker:
+        if out is not None or len(wanted.seeds) > 1:
+            raise LabError("--out, --seeds: not with --driver docker; -o json has the figures")
+        options = ["--every", every, "--warm-up", warm_up, "-o", output.value]
+        return _in_containers(wanted, options + (["--expect", expect.value] if expect else []))
     progress = _Progress(begun)
     try:
         if lab is not None:
@@ -183,6 +190,23 @@ def _positive(option: str, text: str) -> float:
     if seconds <= 0:
         raise LabError(f"{option}: found {text!r}, allowed: more than 0")
     return seconds
+
+
+def _in_containers(wanted: Any, options: list[str]) -> int:
+    """Only inside a lab of containers can its visitors be reached: there, the same command goes on."""
+    from lab.cli import bringing
+    from lab.experiment import comparing, real
+
+    comparing.no_files(wanted)
+    arguments = ["compare", "--driver", "lab", "--algorithms", ",".join(wanted.names)]
+    arguments += ["--requests", str(wanted.requests), "--from", ",".join(wanted.visitors)]
+    arguments += ["--url", wanted.urls[0], *options]
+    with tempfile.TemporaryDirectory(prefix="popnet-compare-") as directory:
+        world = Path(directory, "world.yaml")
+        real.beside_file(wanted.world, wanted.names, world)
+        return bringing.in_a_lab(
+            world, bringing.By.docker, lambda _: Code.ABORTED, arguments, idle=True
+        )
 
 
 def _not_up(error: UpError) -> int:

@@ -345,7 +345,7 @@ def compare(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> 
 
 def compare_really(wanted: Wanted, *, progress: Progress = lambda text, done: None) -> Comparison:
     """By real packets: a lab for each seed, one after another. Raises LabError, UpError."""
-    _no_files(wanted)
+    no_files(wanted)
     played: list[Played] = []
     fidelity_ok = True
     for number_, (seed, asks) in enumerate(designed(wanted).items()):
@@ -365,7 +365,7 @@ def compare_in(
     lab: Lab, wanted: Wanted, *, progress: Progress = lambda text, done: None
 ) -> Comparison:
     """In a lab that is running; one seed, its own. Its PoPs must work out all the algorithms already."""
-    _no_files(wanted)
+    no_files(wanted)
     there = lab.plan.world.routing.beside
     missing = [name for name in wanted.names if name not in there]
     if missing:
@@ -379,7 +379,7 @@ def compare_in(
     return _really(wanted, [one], driver, faithful)
 
 
-def _no_files(wanted: Wanted) -> None:
+def no_files(wanted: Wanted) -> None:
     files = [one.name for one in wanted.algorithms if one.file is not None]
     if files:
         raise LabError(

@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from ruamel.yaml import YAML
 
 from lab.driver import Lab, LabError
 from lab.drivers.virtual_trace import site_of
@@ -48,6 +50,21 @@ def beside(plan: Plan, algorithms: Sequence[str]) -> Plan:
         beside=tuple(algorithms),
     )
     return Plan.of(msgspec.structs.replace(plan.world, routing=routing))
+
+
+def beside_file(world: Path, algorithms: Sequence[str], to: Path) -> None:
+    """As `beside`, from file to file: for a lab that is brought up from one. The world is known to be right."""
+    yaml = YAML()
+    data = yaml.load(world.read_text("utf-8"))
+    routing = data.setdefault("routing", {})
+    for key in ("source", "params"):
+        routing.pop(key, None)
+    routing["algorithm"], routing["beside"] = algorithms[0], list(algorithms)
+    internet = data.get("internet") or {}
+    if internet.get("rtt_csv"):
+        internet["rtt_csv"] = str((world.parent / internet["rtt_csv"]).resolve())
+    with to.open("w", encoding="utf-8") as file:
+        yaml.dump(data, file)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.driver import LabError
-from lab.experiment import comparing
+from lab.experiment import comparing, real
 from lab.experiment.comparing import Comparison, Wanted, compare
 from lab.experiment.files import read, to_csv
 from topology.load import load_world, parse_world
@@ -134,6 +134,18 @@ def test_worlds_made_for_a_verdict(world: str, verdict: str, cities: tuple[str, 
         assert row.gain_lo is not None
         assert row.gain_hi is not None
         assert max(-row.gain_lo, row.gain_hi) < 0.01 * row.base_p50
+
+
+def test_a_world_by_several_algorithms_beside_each_other(tmp_path: Path) -> None:
+    text = TRIANGLE + "routing: {algorithm: hubs, params: {hop_cost_s: 0.002}}\n"
+    (tmp_path / "world.yaml").write_text(text)
+    to = tmp_path / "elsewhere" / "world.yaml"
+    to.parent.mkdir()
+    real.beside_file(tmp_path / "world.yaml", ["direct", "one-relay"], to)
+    from_file, before = load_world(to), parse_world(text)
+    assert from_file == real.beside(Plan.of(before), ["direct", "one-relay"]).world
+    assert from_file.routing.beside == ("direct", "one-relay")
+    assert from_file.internet == before.internet
 
 
 def test_bad_input_is_named() -> None:
