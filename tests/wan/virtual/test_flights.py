@@ -85,7 +85,7 @@ def test_a_wrong_name_is_refused(secure_rig: Rig, pki: Path) -> None:
     listen(rig, server_context(pki / "visitor.pem"), seen)
     client = ssl.create_default_context(cafile=pki / "ca.pem")
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        rig.run("v", talk(rig, client, "other.example.com"))
+        rig.run("v", talk(rig, client, "app.example.org"))
     assert seen == []
     rig.advance(60)
 
