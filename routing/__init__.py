@@ -1,11 +1,13 @@
 """Which way: pure decisions on what is known about the network.
 
 api         what an algorithm sees (`RoutingState`) and what it returns (`Path`, `Routes`)
-graph       the latency graph: a networkx DiGraph of PoPs, edges carry measured or declared RTTs
+graph       the latency graph: a networkx DiGraph of PoPs, edges carry what was measured
 algorithms/ one file an algorithm, each a function `decide(state) -> routes`; docs/routing/algorithms.md compares them
 candidates  what most of them rank: the direct way and every way over one relay, priced
 oracle      the best path on the declared truth, for regret; a PoP never imports it
 catalogue   the algorithms that have a name, listed by hand
+estimators  from samples of an RTT to one number
+lsa, lsdb   what PoPs tell each other of their links and tunnels; the newest of each, and when to say something
 table       one PoP's table: keeps the inputs, runs the algorithm, checks and keeps its answer
 
 networkx is imported in this package only. Nothing here knows a socket, a clock or a process: the caller

@@ -4,7 +4,7 @@
     egress     a connector's response head > the origin's response, or a fault
     failover   whether a request that failed may go again, by which way, within which budget
     registry   tunnel > connector > connection: who may register, which one a request takes
-    directory  what all PoPs say of themselves: who is there, who holds which tunnel
+    probing    when to probe which neighbour, what answers say of a link, and when it is dead
     pages      error pages              timing     the server-timing field
     zone       the names of this world
 
