@@ -3,8 +3,8 @@
 In virtual time a plug-in decides in the one process that everything happens in. How long it takes by the clock on the
 wall must not change what happens, or two runs of one seed would differ; but a decision that never ends would never end
 the run. So one that takes longer than `limit_s` is made to raise `Overdue`, which `except Exception` does not catch;
-the run ends with exit code 4. One that swallows even that, or hangs where Python cannot interrupt it, is ended with
-the whole process after as long again.
+the run ends with exit code 4. One that swallows even that, or sleeps, is ended with the whole process after as long
+again. Some loops inside C code let no other thread run: then faulthandler ends the process, with the lines it is at.
 
 A thread does it, which sleeps almost always: signals would need the main thread, and not every system has their timers.
 """
@@ -12,6 +12,7 @@ A thread does it, which sleeps almost always: signals would need the main thread
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import sys
 import threading
@@ -48,10 +49,13 @@ class Watchdog:
             self._thread.start()
         self._name, self._ident = name, threading.get_ident()
         self._since = time.monotonic()
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback_later(3 * self._limit_s, exit=True, file=sys.__stderr__)
         try:
             with redirect_stdout(sys.stderr):
                 yield
         finally:
+            faulthandler.cancel_dump_traceback_later()
             with self._lock:
                 self._since = None
                 if self.bitten is not None:

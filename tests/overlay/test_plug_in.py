@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from lab.cli.app import Code, Format
+from lab.cli.run import run
 from lab.drivers.virtual import RunAbortedError, VirtualWorld
 from lab.drivers.watchdog import Watchdog
 
@@ -103,3 +106,28 @@ def test_the_example_runs_as_the_page_says(make_world: Callable[..., VirtualWorl
     world = make_world(inline(EXAMPLE.read_text()))
     paths(world)
     assert failures(world) == []
+
+
+RUN = """
+popnet: 1
+pops: {LHR: {region: 1}, FRA: {region: 2}}
+internet: {rtt_ms: {LHR: {FRA: 14}}}
+visitors: [london]
+sites: {dublin: {service: hello}}
+tunnels: {app: {site: dublin}}
+dns: {app.example.com: {tunnel: app}}
+load: {rate_per_s: 5, arrivals: constant, url: https://app.example.com/}
+"""
+
+
+def test_the_command_takes_a_file_and_names_one_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, mine = tmp_path / "w.yaml", tmp_path / "mine.py"
+    world.write_text(RUN)
+    mine.write_text("def decide(state):\n    return {'x': 3}\n")
+    assert run(world, until="2s", algorithm=str(mine), output=Format.json) == Code.OK
+    said = capsys.readouterr()
+    figures = json.loads(said.out)
+    assert (figures["requests"], figures["failed"]) == (10, 0)
+    assert "algorithm 'mine.py': for x: an int, not a list of paths; at FRA, LHR" in said.err
