@@ -108,7 +108,11 @@ class RouteTable:
     ) -> None:
         self._me = me
         self._algorithm = algorithm
-        self._params = algorithm.with_params(params)
+        merged = dict(algorithm.with_params(params))
+        if isinstance(merged.get("max_relays"), int):
+            # It need not find what would be refused.
+            merged["max_relays"] = min(merged["max_relays"], max_relays)
+        self._params: Mapping[str, Any] = merged
         self._max_relays = max_relays
         self._rng = rng
         self._memory: dict[str, Any] = {}

@@ -168,6 +168,16 @@ def test_a_chain_that_is_longer_than_allowed_is_cut_short() -> None:
     assert short.pops == ("A", "E", "F")
 
 
+def test_the_hop_limit_bounds_what_lowest_rtt_looks_for() -> None:
+    links = [MeasuredLink(a, b, 0.01) for a, b in pairwise("ABCD")] + [MeasuredLink("A", "C", 0.1)]
+    table = RouteTable(ME, algorithm("lowest-rtt"), {}, max_relays=1, rng=random.Random(7))
+    table.set_links(links)
+    table.set_exits({TUNNEL: (Exit("D", "c0", 0.0),)})
+    table.recompute(0.0)
+    assert table.snapshot(0.0).error is None
+    assert [path.pops for path in table.routes(TUNNEL)] == [("A", "C", "D")]
+
+
 @given(world=worlds(), k=st.integers(1, 4))
 def test_k_disjoint_shares_as_little_as_brute_force_can(world: World, k: int) -> None:
     every = brute(world, rtt_cost, 1)

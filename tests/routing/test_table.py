@@ -199,7 +199,7 @@ def test_after_a_failure_the_last_good_table_stays() -> None:
 
 
 def test_too_many_relays_are_refused() -> None:
-    routes = table(max_relays=0)
+    routes = table("one-relay", max_relays=0)
     routes.set_links(TRIANGLE)
     routes.set_exits(AT_B)
     assert [path.pops for path in computed(routes, 0.0)] == [("A", "B")]
