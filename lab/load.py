@@ -24,6 +24,11 @@ class Arrival:
     url: str
     method: str = "GET"
 
+    @property
+    def body(self) -> bytes:
+        """What a request with a body brings: a kilobyte or so that differs by request."""
+        return self.url.encode() * 32 if self.method in ("POST", "PUT", "PATCH") else b""
+
 
 def stream(*key: object) -> Random:
     """Random numbers that a second run has too; `hash()` would not do."""
@@ -60,6 +65,7 @@ def arrivals(
         url = luck.choices(urls, weights)[0]
         if load.sizes:
             url = url.replace("{size}", str(luck.choice(load.sizes)))
+        url = url.replace("{id}", str(number))
         yield Arrival(at_s, visitor, url, how.choices(methods, shares)[0] if methods else "GET")
 
 
@@ -88,6 +94,7 @@ class Sample:
     first_byte_s: float
     total_s: float
     method: str = "GET"
+    digest: str = ""  # "right", or what is wrong with the answer, where it tells
 
     @property
     def ok(self) -> bool:
@@ -112,6 +119,7 @@ class Sample:
             first_byte_s=round(visit.first_byte_s, 6),
             total_s=round(visit.total_s, 6),
             method=arrival.method,
+            digest=visit.digest,
         )
 
 

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -25,7 +26,10 @@ _MOST_IDLE = 64
 
 @dataclass(slots=True)
 class Visit:
-    """What came of a request. `error` is "" or `phase: why`; durations are in seconds."""
+    """What came of a request. `error` is "" or `phase: why`; durations are in seconds.
+
+    `digest`: where the response says what it ought to be, "right" or what is wrong with it.
+    """
 
     started: float
     phases: dict[str, float] = field(default_factory=dict)
@@ -35,6 +39,7 @@ class Visit:
     address: str = ""
     warm: bool = False
     error: str = ""
+    digest: str = ""
 
     @property
     def total_s(self) -> float:
@@ -93,6 +98,7 @@ class Visitor:
         *,
         method: str = "GET",
         headers: dict[str, str] | None = None,
+        body: bytes = b"",
         timeout_s: float | None = None,
     ) -> Visit:
         """Never raises for what the network does."""
@@ -100,7 +106,7 @@ class Visitor:
         phase = ["dns"]
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                await self._get(visit, phase, url, method, headers or {})
+                await self._get(visit, phase, url, method, headers or {}, body)
         except _Failed as error:
             visit.error = str(error)
         except TimeoutError:
@@ -114,7 +120,13 @@ class Visitor:
         return visit
 
     async def _get(
-        self, visit: Visit, phase: list[str], url: str, method: str, headers: dict[str, str]
+        self,
+        visit: Visit,
+        phase: list[str],
+        url: str,
+        method: str,
+        headers: dict[str, str],
+        body: bytes,
     ) -> None:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -162,11 +174,15 @@ class Visitor:
             lines += [f"{name}: {value}" for name, value in headers.items()]
             if not self._keep:
                 lines.append("connection: close")
-            exchange.ask(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), method == "HEAD")
+            if body:
+                lines.append(f"content-length: {len(body)}")
+            head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            exchange.ask(head + body, method == "HEAD")
             await exchange.head
             done("body")
             visit.status, visit.headers = exchange.status, exchange.headers
             visit.bytes = await exchange.body
+            visit.digest = _judged(visit, host, body, exchange.digest)
             done("")
         except BaseException:
             exchange.abort()
@@ -185,6 +201,19 @@ class Visitor:
         self._idle.clear()
 
 
+def _judged(visit: Visit, host: str, sent: bytes, received: str) -> str:
+    """Whether the answer is the one to this request, where it says what it ought to be."""
+    if not received:
+        return ""
+    if received != visit.header("x-sha256"):
+        return "the body is not what was sent"
+    if visit.header("x-host") not in ("", host):
+        return f"the answer of {visit.header('x-host')}"
+    if visit.header("x-body-sha256") not in ("", sha256(sent).hexdigest()):
+        return "the service got another body"
+    return "right"
+
+
 class _Exchange(asyncio.Protocol):
     """One connection: a request out, a response in, and perhaps another."""
 
@@ -198,18 +227,25 @@ class _Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._size = 0
+        self._hash: Any = None
         self._asked = self._bodiless = False
 
     def ask(self, request: bytes, bodiless: bool) -> None:
         loop = asyncio.get_running_loop()
         self.head, self.body = loop.create_future(), loop.create_future()
         self.headers, self._size, self.reusable = [], 0, False
+        self._hash = None
         self._asked, self._bodiless = True, bodiless
         self._parser = httptools.HttpResponseParser(self)
         if self._transport is None or self.lost:
             self._fail("the connection is gone")
         else:
             self._transport.write(request)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the body, where the head promised one."""
+        return "" if self._hash is None else str(self._hash.hexdigest())
 
     def close(self) -> None:
         if self._transport is not None:
@@ -257,6 +293,8 @@ class _Exchange(asyncio.Protocol):
             self.headers = []
             return
         self.status = status
+        if not self._bodiless and any(name == "x-sha256" for name, _ in self.headers):
+            self._hash = sha256()
         if not self.head.done():
             self.head.set_result(None)
         if self._bodiless:
@@ -264,6 +302,8 @@ class _Exchange(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
+        if self._hash is not None:
+            self._hash.update(data)
 
     def on_message_complete(self) -> None:
         if self.status >= 200 and not self.body.done():

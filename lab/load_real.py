@@ -184,7 +184,7 @@ async def ask(task: dict[str, Any]) -> None:
     loop.add_reader(sys.stdin.fileno(), stop)
 
     async def one(arrival: Arrival) -> None:
-        visit = await visitor.get(arrival.url, method=arrival.method)
+        visit = await visitor.get(arrival.url, method=arrival.method, body=arrival.body)
         _print(json.dumps(asdict(Sample.of(arrival, visit, visit.started - begin))))
 
     async with asyncio.TaskGroup() as tasks:

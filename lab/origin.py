@@ -10,6 +10,8 @@
     GET  /trailers      a chunked answer that ends with gRPC's trailers (grpc-status: 0)
     GET  /die           half an answer, then the connection ends
     GET  /ws            WebSocket echo (RFC 6455)
+    any  /once/ID/N     N bytes that differ by ID; x-sha256 and x-host say what they are; notes that it was asked
+    GET  /ledger        x-twice: requests to /once that came more often than once and must not, with how often
 
 Standard library and httptools only; it knows nothing of tunnels or PoPs. `main` runs it on 127.0.0.1:8000.
 """
@@ -28,6 +30,7 @@ import json
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -51,6 +54,13 @@ NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name")
 
 def _name() -> str:
     return NAME.get("") or socket.gethostname()
+
+
+# METHOD and target of requests to /once -> how often they came.
+LEDGER: contextvars.ContextVar[Counter[str]] = contextvars.ContextVar("ledger")
+_LEDGER: Counter[str] = Counter()
+_MOST_NOTED = 1_000_000
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class _GoneError(Exception):
@@ -251,6 +261,43 @@ async def _sha256(connection: _Connection) -> None:
     await connection.whole(200, "application/json", body, ("x-sha256", digest.hexdigest()))
 
 
+async def _once(connection: _Connection) -> None:
+    request = connection.request
+    *_, text = request.path.split("/")
+    if not text.isdigit() or int(text) > _MOST_BYTES:
+        await _not_found(connection)
+        return
+    ledger = LEDGER.get(_LEDGER)
+    if len(ledger) < _MOST_NOTED:
+        ledger[f"{request.method} {request.target}"] += 1
+    received = hashlib.sha256()
+    async for data in connection.body():
+        received.update(data)
+    size = int(text)
+    start = hashlib.sha256(request.target.encode()).digest()[0]
+    body = (_PATTERN[start:] * (size // (len(_PATTERN) - start) + 1))[:size]
+    await connection.whole(
+        200,
+        "application/octet-stream",
+        body,
+        ("x-sha256", hashlib.sha256(body).hexdigest()),
+        ("x-body-sha256", received.hexdigest()),
+        ("x-host", request.header("host")),
+    )
+
+
+async def _ledger(connection: _Connection) -> None:
+    ledger = LEDGER.get(_LEDGER)
+    twice = {
+        what: count
+        for what, count in ledger.items()
+        if count > 1 and what.partition(" ")[0] not in _REPEATABLE
+    }
+    told = json.dumps(dict(sorted(twice.items())[:20]))
+    body = json.dumps({"noted": len(ledger), "twice": len(twice)}).encode() + b"\n"
+    await connection.whole(200, "application/json", body, ("x-twice", told))
+
+
 async def _sse(connection: _Connection) -> None:
     request = connection.request
     headers = [("content-type", "text/event-stream"), ("cache-control", "no-store")]
@@ -333,8 +380,9 @@ _EXACT: dict[str, _Handler] = {
     "/trailers": _trailers,
     "/die": _die,
     "/ws": _ws,
+    "/ledger": _ledger,
 }
-_PREFIXES: dict[str, _Handler] = {"/bytes/": _bytes, "/status/": _status}
+_PREFIXES: dict[str, _Handler] = {"/bytes/": _bytes, "/status/": _status, "/once/": _once}
 
 
 def _handler(path: str) -> _Handler:

@@ -70,6 +70,7 @@ _MODULES = (
     "checking",
     "composing",
     "policy",
+    "chaos",
     "dns",
     "fidelity",
     "run",

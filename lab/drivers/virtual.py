@@ -18,6 +18,7 @@ import json
 import math
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, assert_never
@@ -32,6 +33,7 @@ from lab.rundir import RunDir
 from pops.process import PopProcess
 from runtime.events import EventLog, Value
 from runtime.notify import Notifier
+from topology.happenings import Happening
 from topology.plan import Plan
 from tunnel_client.config import load as load_settings
 from tunnel_client.drivers.log import Log
@@ -125,6 +127,7 @@ class Node:
         self.waiting: set[str] = set()
         self.pop: PopProcess | None = None
         self.connectors: dict[str, Connector] = {}
+        self.ledger: Counter[str] = Counter()  # of its service, whatever befalls that
 
     @property
     def alive(self) -> bool:
@@ -213,7 +216,10 @@ class VirtualWorld:
             for node in self.nodes.values()
         )
 
-    def start_timeline(self) -> None:
+    def start_timeline(self, happenings: tuple[Happening, ...] | None = None) -> None:
+        """From now on the plan's timeline happens, or these instead."""
+        if happenings is not None:
+            self.timeline = Timeline(happenings)
         self.timeline.start(self.loop.now)
         self._watch()
 
@@ -326,6 +332,7 @@ class VirtualWorld:
 
         async def serve() -> None:
             origin.NAME.set(node.name)
+            origin.LEDGER.set(node.ledger)
             server = await origin.start("127.0.0.1", 8000)
             node.waiting.discard("service")
             await server.serve_forever()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.drivers.virtual import Tls, VirtualWorld
 from lab.load import Arrival, Sample, arrivals
 from lab.load_summary import Summary, summarise
 from lab.play import MOVES, converged, disturbances, seeded
+from topology.happenings import Happening
 from topology.plan import Plan
 
 __all__ = ["Run", "calm", "play", "seeded"]
@@ -46,13 +47,24 @@ def calm() -> Iterator[None]:
         gc.unfreeze()
 
 
-def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
-    """Bring the world up, let the timeline and the load happen for `until_s`, and sum up."""
+def play(
+    plan: Plan,
+    until_s: float,
+    *,
+    tls: Tls = "flights",
+    happenings: tuple[Happening, ...] | None = None,
+    look: Callable[[VirtualWorld], None] = lambda world: None,
+) -> Run:
+    """Bring the world up, let the timeline and the load happen for `until_s`, and sum up.
+
+    `happenings` instead of the plan's own timeline; `look` at the world before it ends.
+    """
     load = plan.world.load
     with VirtualWorld(plan, tls=tls, keep_alive=load is not None and load.keep_alive) as world:
         world.start()
         begin = world.loop.now
-        world.start_timeline()
+        timeline = plan.timeline if happenings is None else happenings
+        world.start_timeline(timeline)
         samples: list[Sample] = []
         planned = arrivals(load, plan, until_s) if load is not None else iter(())
         timeout_s = load.timeout if load is not None else 0.0
@@ -64,7 +76,11 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
             if following is not None:
                 world.loop.at(begin + following.at_s, ask, following)
             task = world.asking(
-                arrival.visitor, arrival.url, method=arrival.method, timeout_s=timeout_s
+                arrival.visitor,
+                arrival.url,
+                method=arrival.method,
+                body=arrival.body,
+                timeout_s=timeout_s,
             )
 
             def done(task: asyncio.Task[object]) -> None:
@@ -93,9 +109,10 @@ def play(plan: Plan, until_s: float, *, tls: Tls = "flights") -> Run:
             world.run_for(until_s)
             if load is not None:
                 world.run_for(min(timeout_s, _GRACE_S))
+        look(world)
         log = world.events.to_bytes()
         moves = [fact["t"] - begin for fact in world.events.lines if fact["event"] in MOVES]
-        found = converged(disturbances(plan.timeline, until_s), moves)
+        found = converged(disturbances(timeline, until_s), moves)
         facts = {"virtual_s": round(world.loop.now, 6), "ready_after_s": round(begin, 6)}
         return Run(
             summarise(samples, found, facts),
