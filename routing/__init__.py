@@ -8,7 +8,8 @@ candidates  what most of them rank: the direct way and every way over one relay,
 oracle      the best path on the declared truth, for regret; a PoP never imports it
 catalogue   the algorithms that have a name, listed by hand
 estimators  from samples of an RTT to one number
-lsa, lsdb   what PoPs tell each other of their links and tunnels; the newest of each, and when to say something
+lsa, news   what PoPs tell each other of their links and tunnels; what of it cannot wait
+lsdb        the newest LSA of every PoP, and when to say something oneself
 table       one PoP's table: keeps the inputs, runs the algorithm, checks and keeps its answer
 damping     what keeps a route where it is: gains, holds, shares
 plugin      algorithms from outside, by file or entry point

@@ -27,13 +27,8 @@ import msgspec
 
 from routing.api import Exit, MeasuredLink
 from routing.lsa import HIGHEST_SEQ, Answer, Digest, Lsa, LsaExit, LsaLink, Version, version
+from routing.news import is_news, link_is_news, load_is_news, tells_of_death
 
-# What is news: RTT by a millisecond and 3 % and half the jitter; jitter by 2 ms and half of it; loss by 2 % of packets
-# and half of it; load by 4 requests and half of them.
-_RTT_US, _RTT_SHARE = 1_000, 0.03
-_JITTER_US, _JITTER_SHARE = 2_000, 0.5
-_LOSS, _LOSS_SHARE = 0.02, 0.5
-_LOAD, _LOAD_SHARE = 4.0, 0.5
 # What the ages of links may lag behind: in a storm of news the same links are asked for time and again.
 _AGES_S = 1.0
 # What a PoP that restarts may find that it once said, at one a second for half a year. A liar who says more would
@@ -167,9 +162,9 @@ class Lsdb:
             self.me, max(1, self._seq), load=float(load), links=links, exits=tuple(exits)
         )
         own = self.own
-        if own is None or _tells_of_death(own, self._local):
+        if own is None or tells_of_death(own, self._local):
             due = now
-        elif _is_news(own, self._local):
+        elif is_news(own, self._local):
             due = max(now, self._told_at + self.timing.min_interval_s)
         else:
             return
@@ -178,20 +173,20 @@ class Lsdb:
     def load_differs(self, load: float) -> bool:
         """Whether it is worth calling `set_local` for this load."""
         entry = self._known.get(self.me)
-        return entry is None or _differs(entry.lsa.load, load, _LOAD, _LOAD_SHARE)
+        return entry is None or load_is_news(entry.lsa.load, load)
 
     def link_differs(self, link: LsaLink) -> bool:
         """Whether it is worth calling `set_local` for this link."""
         entry = self._known.get(self.me)
         told = entry.lsa.links if entry is not None else ()
-        return all(one.to != link.to or _link_is_news(one, link) for one in told)
+        return all(one.to != link.to or link_is_news(one, link) for one in told)
 
     def handle_timer(self, now: float) -> Timed:
         own, urgent = None, False
         if self._due <= now and self._local is not None:
             before = self.own
             own = self._originate(self._local, now)
-            urgent = before is not None and _tells_of_death(before, own)
+            urgent = before is not None and tells_of_death(before, own)
         expired = self._expire(now) if self._expiry <= now else []
         return Timed(own, urgent, expired)
 
@@ -241,7 +236,7 @@ class Lsdb:
                 changed = True
             else:
                 moved += [(name, lsa.origin) for name in self._moved(known.lsa, lsa)]
-                urgent = urgent or _tells_of_death(known.lsa, lsa)
+                urgent = urgent or tells_of_death(known.lsa, lsa)
                 changed = changed or which.checksum != known.version.checksum
             if known is None or known.reaches != entry.reaches:
                 self._reachable = None
@@ -417,46 +412,3 @@ class Lsdb:
                 for origin, entry in sorted(self._known.items())
             ),
         )
-
-
-def _tells_of_death(before: Lsa, after: Lsa) -> bool:
-    """A link or a tunnel connection has gone, or must not be used any more."""
-    if after.withdrawn and not before.withdrawn:
-        return True
-    if {link.to for link in before.links} - {link.to for link in after.links}:
-        return True
-    usable = {leave.connection for leave in after.exits if not leave.draining}
-    return any(leave.connection not in usable for leave in before.exits if not leave.draining)
-
-
-def _is_news(told: Lsa, true: Lsa) -> bool:
-    """Whether the others should hear of the difference before the next refresh."""
-    if len(told.links) != len(true.links) or len(told.exits) != len(true.exits):
-        return True
-    if _differs(told.load, true.load, _LOAD, _LOAD_SHARE):
-        return True
-    for old, new in zip(told.links, true.links, strict=True):
-        if old.to != new.to or _link_is_news(old, new):
-            return True
-    return any(
-        # The load of a connection comes as a power of two, and so changes seldom.
-        (old.tunnel, old.connection, old.load, old.draining, old.up)
-        != (new.tunnel, new.connection, new.load, new.draining, new.up)
-        or _differs(old.check_us, new.check_us, _RTT_US, _RTT_SHARE)
-        or _differs(old.rtt_us, new.rtt_us, _RTT_US, _RTT_SHARE)
-        for old, new in zip(told.exits, true.exits, strict=True)
-    )
-
-
-def _link_is_news(told: LsaLink, true: LsaLink) -> bool:
-    # What a link varies by from probe to probe is no news.
-    noise_us = max(_RTT_US, min(told.jitter_us, true.jitter_us) / 2)
-    return (
-        _differs(told.rtt_us, true.rtt_us, noise_us, _RTT_SHARE)
-        or _differs(told.jitter_us, true.jitter_us, _JITTER_US, _JITTER_SHARE)
-        or _differs(told.loss, true.loss, _LOSS, _LOSS_SHARE)
-    )
-
-
-def _differs(told: float, true: float, absolute: float, share: float) -> bool:
-    return abs(true - told) > max(absolute, share * told)
