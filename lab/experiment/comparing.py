@@ -154,7 +154,7 @@ class Comparison:
         found.append(f"probing and flooding, all PoPs, kB/s: {each}")
         if self.fidelity_ok is False:
             found.append(
-                "this machine was too busy to be faithful: see `popnet fidelity`, try again"
+                "`popnet fidelity` did not hold: a busy machine, or links so slow that an echo takes its time"
             )
         found += [
             f"seed {world.seed}: the routes of {world.algorithm} did not stand still before the measurement"
