@@ -7,6 +7,9 @@ nodes.py     kill, vanish, start, pause, resume, drain
 links.py     link set, link show, link reset, catchment
 watching.py  events, logs, capture, metrics
 checking.py  validate, doctor
+run.py       run, load; run_virtual.py: get; bringing.py: labs that a command brings up for itself
+recovery.py  recovery
+parity.py    parity
 """
 
 from __future__ import annotations
