@@ -27,8 +27,8 @@ from wire.http2.fields import MalformedFieldError
 _DISCARD = Discard()
 _JOIN_LIMIT = 16 * 1024
 # Where every connection of the process reads into; see runtime/http2.py. Copied at once, for bodies are passed on as
-# they are.
-_BUFFER = memoryview(bytearray(64 * 1024))
+# they are. Smaller than there: chunks of a byte are thousands of calls in one turn of the loop.
+_BUFFER = memoryview(bytearray(32 * 1024))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
