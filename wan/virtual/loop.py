@@ -310,7 +310,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport:
-        waiter: asyncio.Future[None] = self.create_future()
+        waiter: asyncio.Future[None] = heard(self.create_future())
         secure = _Secure(self, sslcontext, server_hostname, ssl_handshake_timeout)
         make = secure.server if server_side else secure.client
         outer = make(protocol, waiter, made=False)
@@ -419,6 +419,12 @@ class _Secure:
                 call_connection_made=made,
             ),
         )
+
+
+def heard(waiter: asyncio.Future[None]) -> asyncio.Future[None]:
+    """A waiter whose failure needs nobody: a program that died or stands still within a handshake never asks for it."""
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return waiter
 
 
 def app_transport(outer: Any) -> asyncio.Transport:

@@ -19,7 +19,7 @@ from wan.fabric import Door, Fabric, Path, Refusal
 from wan.flows import Flow
 from wan.virtual import local
 from wan.virtual.doors import Listener, VirtualServer
-from wan.virtual.loop import VirtualLoop, app_transport
+from wan.virtual.loop import VirtualLoop, app_transport, heard
 from wan.virtual.programs import Program, here
 from wan.virtual.tcp import Connection, Segment
 from wan.virtual.transports import DatagramDoor, StreamTransport
@@ -311,7 +311,7 @@ class Network:
         waiter: asyncio.Future[None] | None = None
         outer = protocol
         if secure is not None:
-            waiter = self.loop.create_future()
+            waiter = heard(self.loop.create_future())
             outer = secure(protocol, waiter)
         transport: Any
         if host.owns(target) or len(target) != 4:
