@@ -116,6 +116,7 @@ def compare(
     popnet compare examples/no-tiv.yaml --expect no-gain
     """
     from lab.experiment import comparing
+    from lab.experiment import wanted as wanting
 
     begun = time.monotonic()
     lab = open_lab(name) if driver is Driver.lab else None
@@ -128,13 +129,13 @@ def compare(
                 "--driver lab: it has its world and its seed; give no FILE and no --seeds"
             )
         path, plan = lab.dir.world, lab.plan
-    wanted = comparing.Wanted(
+    wanted = wanting.Wanted(
         plan=plan,
         world=path,
-        algorithms=comparing.algorithms(algorithms.split(",")),
+        algorithms=wanting.algorithms(algorithms.split(",")),
         requests=requests,
         visitors=_visitors(plan, visitors),
-        urls=comparing.urls(plan, url),
+        urls=wanting.urls(plan, url),
         seeds=tuple(range(plan.seed, plan.seed + (seeds or _SEEDS[driver]))),
         every_s=_positive("--every", every),
         warm_up_s=_positive("--warm-up", warm_up),

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from lab.driver import LabError
-from lab.experiment import comparing, real
-from lab.experiment.comparing import Comparison, Wanted, compare
+from lab.experiment import real
+from lab.experiment import wanted as wanting
+from lab.experiment.comparing import Comparison, compare
 from lab.experiment.files import read, to_csv
+from lab.experiment.wanted import Wanted
 from topology.load import load_world, parse_world
 from topology.plan import Plan
 
@@ -36,10 +38,10 @@ def wanted(plan: Plan, world: Path, **changed: object) -> Wanted:
     given: dict[str, object] = {
         "plan": plan,
         "world": world,
-        "algorithms": comparing.algorithms(["direct", "one-relay"]),
+        "algorithms": wanting.algorithms(["direct", "one-relay"]),
         "requests": 8,
         "visitors": tuple(plan.world.visitors),
-        "urls": comparing.urls(plan, None),
+        "urls": wanting.urls(plan, None),
         "seeds": (plan.seed,),
         "every_s": 0.5,
         "warm_up_s": 8.0,
@@ -150,12 +152,12 @@ def test_a_world_by_several_algorithms_beside_each_other(tmp_path: Path) -> None
 
 def test_bad_input_is_named() -> None:
     with pytest.raises(LabError, match=r"'nonsense'.*direct"):
-        comparing.algorithms(["direct", "nonsense"])
+        wanting.algorithms(["direct", "nonsense"])
     with pytest.raises(LabError, match="at least two, each of them once"):
-        comparing.algorithms(["direct", "direct"])
+        wanting.algorithms(["direct", "direct"])
     plan = Plan.of(parse_world(TRIANGLE))
     with pytest.raises(LabError, match=r"^--algorithms: found .*nowhere\.py.*a readable"):
-        comparing.worlds(plan, comparing.algorithms(["direct", "nowhere.py"]))
+        wanting.worlds(plan, wanting.algorithms(["direct", "nowhere.py"]))
     with pytest.raises(LabError, match=r"other\.example.*app\.example\.com"):
-        comparing.urls(plan, "https://other.example/")
-    assert comparing.urls(plan, None) == ("https://app.example.com/",)
+        wanting.urls(plan, "https://other.example/")
+    assert wanting.urls(plan, None) == ("https://app.example.com/",)
