@@ -186,6 +186,7 @@ class H2Engine:
             (kind in (_PING, _SETTINGS) and not flags & _ACK)
             or (kind == _DATA and not length and not flags & _END_STREAM)
             or kind == 0x2
+            or kind > 0x9  # unknown: ignored, at fifteen times what libnghttp2 needs for that
         )
         if suspicious:
             self._unanswered += 1
