@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from pops.core.rules import Issuer, Policy, RateLimit, Rule, ServiceToken
+from pops.core.rules import ACTIONS, Action, Issuer, Policy, RateLimit, Rule, ServiceToken
 from topology.load import parse_world
-from topology.model_security import RULE_ACTIONS, Access, SecurityRule
+from topology.model_security import Access, SecurityRule
 from topology.plan import Plan
 
 
@@ -53,7 +53,7 @@ def token_secret(plan: Plan, name: str) -> str:
 
 
 def _rule(plan: Plan, rule: SecurityRule) -> Rule:
-    action = next(name for name in RULE_ACTIONS if getattr(rule, name) is not None)
+    action: Action = next(name for name in ACTIONS if getattr(rule, name) is not None)
     limit = rule.rate_limit
     # A visitor is its address; beside `address` either of them counts.
     addresses = [plan.nodes[name].address for name in rule.visitor or ()]

@@ -133,13 +133,15 @@ class Tunnel(_Part, frozen=True):
         return base64.b64decode(self.secret)
 
 
+def _ewma() -> str | dict[str, float | list[float]]:
+    return {"ewma": 0.3}
+
+
 class Probe(_Part, frozen=True):
     """How links to neighbours are measured: see core/probing. `estimator` as in routing/estimators."""
 
     every: float = 1.0
-    estimator: str | dict[str, float | list[float]] = msgspec.field(
-        default_factory=lambda: {"ewma": 0.3}
-    )
+    estimator: str | dict[str, float | list[float]] = msgspec.field(default_factory=_ewma)
     budget_per_s: float = 40.0  # probes of this PoP, all neighbours together
     burst: int = 4
     burst_gap: float = 0.02

@@ -130,6 +130,7 @@ class PopProcess:
             limits=limits,
             timeouts=timeouts,
             hop_limit=config.routing.hop_limit - 1,  # the first hop is ours
+            tunnel_names={tunnel.id: tunnel.name for tunnel in config.tunnels},
             country_of=lambda address: countries.get(address, UNKNOWN_COUNTRY),
             clock=clock,
         )

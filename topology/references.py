@@ -124,8 +124,8 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
                 at_key=at_key,
             )
         if balancer.fallback is not None:
-            path = ("load_balancers", name, "fallback")
-            names.check(path, balancer.fallback, names.tunnels, "tunnel")
+            here = ("load_balancers", name, "fallback")
+            names.check(here, balancer.fallback, names.tunnels, "tunnel")
 
 
 def _check_load(document: Document, world: World, names: Names) -> None:

@@ -48,8 +48,8 @@ def allowed(kind: inspect.Type) -> str:
             return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
         case inspect.DictType():
             exactly = " with one key" if kind.max_length == 1 else ""
-            least = " of at least one" if kind.min_length and not exactly else ""
-            return f"a mapping{exactly}{least}"
+            some = " of at least one" if kind.min_length and not exactly else ""
+            return f"a mapping{exactly}{some}"
         case inspect.TupleType():
             return f"a list of {len(kind.item_types)}, each {allowed(kind.item_types[0])}"
         case inspect.VarTupleType():

@@ -26,6 +26,7 @@ from lab.cli.app import (
 from lab.driver import Lab, LabError
 from lab.journey import Journey, journey
 from lab.rtts import current_rtts
+from lab.sites import site_that_answered
 from lab.worlds import load_world
 from topology.plan import Plan
 
@@ -117,21 +118,18 @@ def send(
     if lands is None:
         return "no PoP announces the anycast address"
     rtts = current_rtts(lab)
-    return journey(parts.geturl(), visitor, lands, site_of(lab, parts.hostname), visit, rtts)
-
-
-def site_of(lab: Lab, host: str) -> str | None:
-    """The site behind a host name, by the world file."""
-    record = lab.plan.world.dns.get(host)
-    tunnel = lab.plan.world.tunnels.get(record.tunnel) if record and record.tunnel else None
-    return tunnel.site if tunnel else None
+    site = site_that_answered(lab.plan, parts.hostname, [(n, v) for n, v in visit["headers"]])
+    return journey(parts.geturl(), visitor, lands, site, visit, rtts)
 
 
 def show(told: Journey) -> None:
     stops = [told.visitor, *told.path]
     if told.site is not None and any(told.site in phase.name for phase in told.phases):
         stops.append(told.site)
-    put(f"{told.status}  {' > '.join(stops)}   {told.total_s * 1e3:.1f} ms   ray {told.ray}")
+    line = f"{told.status}  {' > '.join(stops)}   {told.total_s * 1e3:.1f} ms   ray {told.ray}"
+    # A policy that has nothing to say of a request is not worth a word.
+    rule = told.headers.get("popnet-security", "")
+    put(line + (f"   security: {rule}" if rule.startswith("rule") else ""))
     rows = [
         (
             phase.name,

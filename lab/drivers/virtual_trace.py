@@ -8,6 +8,7 @@ from lab.driver import LabError, known
 from lab.drivers.virtual import Tls, VirtualWorld
 from lab.journey import Journey, journey
 from lab.load_client import Visit
+from lab.sites import site_that_answered
 from topology.plan import Plan
 
 
@@ -16,13 +17,6 @@ def full_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
     return parts.geturl()
-
-
-def site_of(plan: Plan, host: str | None) -> str | None:
-    """The site behind a host name, by the world file."""
-    record = plan.world.dns.get(host or "")
-    tunnel = plan.world.tunnels.get(record.tunnel) if record and record.tunnel else None
-    return tunnel.site if tunnel else None
 
 
 def send(
@@ -38,7 +32,7 @@ def send(
     lands = world.lands(visitor)
     if lands is None:
         return "no PoP announces the anycast address"
-    site = site_of(world.plan, urlsplit(url).hostname)
+    site = site_that_answered(world.plan, urlsplit(url).hostname, visit.headers)
     return journey(url, visitor, lands, site, visit.task_answer(), world.rtt_s)
 
 

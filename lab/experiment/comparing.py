@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lab.driver import Lab, LabError
-from lab.drivers.virtual_trace import site_of
 from lab.experiment import provenance, real, virtual
 from lab.experiment.design import Ask, design
 from lab.experiment.files import ALL, Row, Sample, number, write
@@ -26,6 +25,7 @@ from lab.experiment.stats import FEWEST_BLOCKS
 from lab.experiment.summary import TTFB, summarise
 from lab.experiment.truth import RELAYS, Prediction, declared_rtt, predict
 from lab.experiment.wanted import Wanted, worlds
+from lab.sites import site_of
 from topology.plan import Plan
 
 # What happens, and how much of the whole is done, 0 to 1.

@@ -23,7 +23,6 @@ import msgspec
 from ruamel.yaml import YAML
 
 from lab.driver import Lab, LabError
-from lab.drivers.virtual_trace import site_of
 from lab.experiment.design import Ask
 from lab.experiment.files import Sample
 from lab.experiment.played import Played, sample_of
@@ -33,6 +32,7 @@ from lab.launch import Launch
 from lab.load_client import Visit
 from lab.rtts import current_rtts
 from lab.rundir import RunDir
+from lab.sites import site_of
 from topology.plan import Plan
 
 _TIMEOUT_S = 20.0

@@ -20,11 +20,11 @@ import msgspec
 from lab import configs
 from lab.drivers.virtual import VirtualWorld
 from lab.drivers.virtual_run import calm
-from lab.drivers.virtual_trace import site_of
 from lab.experiment.design import Ask
 from lab.experiment.files import Sample
 from lab.experiment.played import Played, sample_of
 from lab.experiment.truth import Truth
+from lab.sites import site_of
 from topology.model import World
 from topology.plan import Plan
 

@@ -42,6 +42,7 @@ class Observer:
     _seen: dict[str, tuple[float, int]] = field(default_factory=dict)
     _requests: deque[Message] = field(default_factory=lambda: deque(maxlen=_REQUESTS_KEPT))
     _names: dict[str, str] = field(init=False)
+    _sites: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         delay = configs.declared(self.plan)
@@ -52,6 +53,10 @@ class Observer:
             if b in neighbors[a] or a in neighbors[b]
         ]
         self._names = {node.address: name for name, node in self.plan.nodes.items()}
+        self._sites = {
+            configs.tunnel_identity(self.plan, name).id: tunnel.site
+            for name, tunnel in self.plan.world.tunnels.items()
+        }
 
     @property
     def interval_s(self) -> float:
@@ -164,14 +169,13 @@ class Observer:
 
     def _request(self, ingress: str, told: Message, now: float) -> Message:
         """A PoP's account of one request, with names for addresses and the time by our clock."""
-        entry = self.plan.world.dns.get(told["host"])
-        tunnel = self.plan.world.tunnels.get(entry.tunnel) if entry and entry.tunnel else None
-        answered = tunnel is not None and not told["problem"]
+        site = self._sites.get(told["tunnel"] or "")
+        answered = not told["problem"]
         return {
             "id": f"{ingress}-{told['ray']}",
             "t": round(now - told["age_s"], 3),
             "visitor": self._names.get(told["visitor"], told["visitor"]),
-            "site": tunnel.site if tunnel is not None and answered else None,
+            "site": site if answered else None,
             **{
                 key: told[key]
                 for key in (

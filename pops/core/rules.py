@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-ACTIONS = ("allow", "block", "challenge", "require", "rate_limit", "log")
 Action = Literal["allow", "block", "challenge", "require", "rate_limit", "log"]
+ACTIONS: tuple[Action, ...] = ("allow", "block", "challenge", "require", "rate_limit", "log")
 Credential = Literal["service_token", "jwt", "mtls"]
 
 _KEY = re.compile(r"address|country|host|all|header:[a-z0-9!#$%&'*+.^_`|~-]+")

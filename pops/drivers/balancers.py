@@ -30,8 +30,6 @@ from wire.overlay import Fault
 
 # (connection) -> what carries its streams, or None when it is closed.
 Carrier = Callable[[Connection], Http2Connection | None]
-# Which member of a pool served.
-MEMBER_FIELD = b"popnet-member"
 # A service that answers so is not well.
 _UNWELL = frozenset({b"502", b"503", b"504"})
 # A change of a check's round trip below both is not worth an LSA.
@@ -264,7 +262,7 @@ class PoolChoice:
         balancers, pool, tunnel = self._balancers, self._pool, self._now
         ok = status not in _UNWELL
         balancers.fared(tunnel, ok=ok, reason="" if ok else f"status {status.decode('latin-1')}")
-        fields = [(MEMBER_FIELD, balancers.names.get(tunnel, tunnel).encode())]
+        fields: Headers = []
         if pool.affinity and (value := mark(pool.name, tunnel)) != self._cookie:
             cookie = f"{pool.affinity}={value}; Path=/; Max-Age={pool.affinity_s:.0f}; HttpOnly"
             fields.append((b"set-cookie", cookie.encode()))

@@ -31,6 +31,7 @@ from wire.overlay import (
 )
 
 PATH_FIELD = b"popnet-path"
+TUNNEL_FIELD = b"popnet-tunnel"
 CONNECTION_FIELD = b"popnet-connection"
 ATTEMPTS_FIELD = b"popnet-attempts"
 
@@ -39,12 +40,15 @@ _ACCEPT_KEY = b"sec-websocket-accept"
 
 @lru_cache(maxsize=1024)
 def _way_fields(
-    path: tuple[str, ...], exit_name: str, attempts: int
+    path: tuple[str, ...], tunnel: str, exit_name: str, attempts: int
 ) -> tuple[tuple[bytes, bytes], ...]:
     """What a visitor is told of the way; the connection's index is the last part of its name."""
     way: tuple[tuple[bytes, bytes], ...] = ((PATH_FIELD, ">".join(path).encode()),)
     if exit_name:
-        way += ((CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),)
+        way += (
+            (TUNNEL_FIELD, tunnel.encode()),
+            (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),
+        )
     if attempts > 1:
         way += ((ATTEMPTS_FIELD, b"%d" % attempts),)
     return way
@@ -224,7 +228,12 @@ class IngressExchange(Exchange):
             *_security_field(self.request.rule),
             *(self.pool.answered(status) if self.pool is not None else ()),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
-            *_way_fields(self.path, exit_name, self.attempts),
+            *_way_fields(
+                self.path,
+                proxy.tunnel_names[self.request.tunnel],
+                exit_name,
+                self.attempts,
+            ),
         ]
 
     def on_end(self, splice: Splice, code: int | None) -> None:
@@ -313,7 +322,7 @@ class IngressExchange(Exchange):
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
             (b"server-timing", server_timing(way, elapsed, self.timings)),
-            *_way_fields(way, "", self.attempts),
+            *_way_fields(way, "", "", self.attempts),
         )
         proxy.stats.answered("ingress", headers[0][1], elapsed or 0.0)
         proxy.stats.refused(problem.code)

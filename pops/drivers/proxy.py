@@ -10,7 +10,7 @@ tick looks for exchanges without progress. What headers mean is in `core`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from pops.config import Limits, Timeouts
@@ -69,6 +69,7 @@ class Proxy:
         limits: Limits,
         timeouts: Timeouts,
         hop_limit: int,
+        tunnel_names: Mapping[str, str],
         country_of: Callable[[str], str],
         clock: Clock,
     ) -> None:
@@ -78,6 +79,7 @@ class Proxy:
         self.limits = limits
         self.timeouts = timeouts
         self.hop_limit = hop_limit
+        self.tunnel_names = tunnel_names  # by UUID
         self.clock = clock
         self.stats = ProxyStats()
         self.budget = RetryBudget(

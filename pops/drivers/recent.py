@@ -16,8 +16,10 @@ KEPT: Final = 256
 _LONGEST: Final = 256
 
 # when by the PoP's clock, seconds until the response head or None, visitor's address, ray, method, host, path, status,
-# PoPs on the way, name of the tunnel connection, what went wrong
-_Entry = tuple[float, float | None, str, str, bytes, str, bytes, bytes, tuple[str, ...], str, str]
+# PoPs on the way, the tunnel's UUID, name of its connection, what went wrong
+_Entry = tuple[
+    float, float | None, str, str, bytes, str, bytes, bytes, tuple[str, ...], str, str, str
+]
 
 
 class RecentRequests:
@@ -51,6 +53,7 @@ class RecentRequests:
                 path,
                 status,
                 pops,
+                request.tunnel,
                 connection,
                 problem,
             )
@@ -61,7 +64,7 @@ class RecentRequests:
     ) -> None:
         """One that was not understood: nothing that it says of itself is kept."""
         self._count += 1
-        self._ring.append((at, None, address, ray, b"", "", b"", status, (pop,), "", problem))
+        self._ring.append((at, None, address, ray, b"", "", b"", status, (pop,), "", "", problem))
 
     def since(self, number: int, now: float) -> list[dict[str, Any]]:
         """Requests after that number, oldest first. The first ever is number 1."""
@@ -74,7 +77,7 @@ class RecentRequests:
 
 
 def _shown(number: int, entry: _Entry, now: float) -> dict[str, Any]:
-    at, elapsed, address, ray, method, host, path, status, pops, connection, problem = entry
+    at, elapsed, address, ray, method, host, path, status, pops, tunnel, connection, problem = entry
     return {
         "number": number,
         "age_s": round(now - at, 3),
@@ -86,6 +89,7 @@ def _shown(number: int, entry: _Entry, now: float) -> dict[str, Any]:
         "path": path.decode("latin-1"),
         "status": int(status),
         "pops": pops,
+        "tunnel": tunnel or None,
         # Its name is the connector's id and the connection's index.
         "connection": f"c{connection.rpartition('.')[2]}" if connection else None,
         "problem": problem or None,

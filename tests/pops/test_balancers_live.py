@@ -72,7 +72,7 @@ async def start(world: Any, **more: Any) -> tuple[Service, Service, Any]:
 async def members(visitor: Any, requests: int) -> Counter[str]:
     answers = [await visitor.fetch("/") for _ in range(requests)]
     assert all(one.status == 200 for one in answers), [one.status for one in answers]
-    return Counter(one.get("popnet-member") for one in answers)
+    return Counter(one.get("popnet-tunnel") for one in answers)
 
 
 def seen_up(world: Any, name: str, up: bool) -> Any:
@@ -131,17 +131,17 @@ def test_a_session_stays_while_its_member_is_up(edge: Any) -> None:
         first = await visitor.fetch("/")
         cookie = first.get("set-cookie").split(";")[0]
         assert cookie.startswith("session=")
-        home = first.get("popnet-member")
+        home = first.get("popnet-tunnel")
         again = [
             await visitor.fetch("/", headers=[("cookie", f"a=b; {cookie}")]) for _ in range(20)
         ]
-        assert {one.get("popnet-member") for one in again} == {home}
+        assert {one.get("popnet-tunnel") for one in again} == {home}
         assert not any(one.get("set-cookie") for one in again)
         (near if home == "near" else far).status = 503
         await world.until(seen_up(world, home, up=False))
         moved = await visitor.fetch("/", headers=[("cookie", cookie)])
         assert moved.status == 200
-        assert moved.get("popnet-member") != home
+        assert moved.get("popnet-tunnel") != home
         assert moved.get("set-cookie")
 
     edge(scenario)
@@ -158,7 +158,7 @@ def test_killing_one_site_loses_no_repeatable_request(edge: Any) -> None:
                 connection.http2.abort()
         answers = [await one.whole() for one in waiting]
         assert [one.status for one in answers] == [200] * 10
-        assert {one.get("popnet-member") for one in answers} == {"far"}
+        assert {one.get("popnet-tunnel") for one in answers} == {"far"}
         assert far.requests == ["GET"] * 10
 
     edge(scenario)
