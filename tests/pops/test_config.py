@@ -89,4 +89,3 @@ def test_not_json_and_not_there() -> None:
         parse(b"{")
     with pytest.raises(ConfigError, match="No such file"):
         load("/nonexistent/nrt.json")
-
