@@ -27,6 +27,8 @@ from topology.model import Routing, World
 from topology.plan import Plan
 from topology.problems import Problem, either, near_miss, shown
 
+DEFAULT_WORLD = Path(__file__).resolve().parents[1] / "topology.yaml"
+
 ESTIMATORS = ("last", "ewma", "min", "median", "quantile", "mean_deviation")
 
 _LOOK_S = 10.0

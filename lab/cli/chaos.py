@@ -11,10 +11,10 @@ from lab.chaos.outcome import Outcome
 from lab.cli import bringing
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
 from lab.cli.bringing import By
-from lab.cli.run import DEFAULT_WORLD, FileArgument
+from lab.cli.run import FileArgument
 from lab.driver import Lab
 from lab.quantities import duration
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 

@@ -25,11 +25,11 @@ from lab.cli.app import (
     put_table,
     say,
 )
-from lab.cli.run import DEFAULT_WORLD, FileArgument
+from lab.cli.run import FileArgument
 from lab.driver import LabError, known
 from lab.launch import UpError
 from lab.quantities import duration
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 

@@ -9,8 +9,7 @@ import typer
 
 from lab import compose as composing
 from lab.cli.app import Code, app, put, say
-from lab.cli.running import DEFAULT_WORLD
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 SOURCE = DEFAULT_WORLD.parent

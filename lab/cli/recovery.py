@@ -26,7 +26,7 @@ from lab.cli.app import (
     say,
 )
 from lab.cli.bringing import By
-from lab.cli.run import DEFAULT_WORLD, SeedOption
+from lab.cli.run import SeedOption
 from lab.driver import Lab, LabError, known
 from lab.load import stream
 from lab.quantities import duration
@@ -42,7 +42,7 @@ from lab.recovery.experiment import (
     run,
     usual,
 )
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 _URL = "https://app.example.com/"

@@ -29,10 +29,8 @@ from lab.driver import Lab, LabError
 from lab.load import Sample
 from lab.load_summary import Group, Summary, quantile
 from lab.quantities import duration
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
-
-DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
 
 FileArgument = Annotated[
     Path | None,

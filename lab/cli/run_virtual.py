@@ -15,8 +15,8 @@ from lab.cli.app import (
     put,
     say,
 )
-from lab.cli.run import DEFAULT_WORLD, FileArgument
-from lab.worlds import load_world
+from lab.cli.run import FileArgument
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 

@@ -23,8 +23,6 @@ from lab.drivers.local import LocalDriver
 from lab.gateway import ports
 from lab.rundir import labs
 
-DEFAULT_WORLD = Path(__file__).resolve().parents[2] / "topology.yaml"
-
 
 class Driver(enum.StrEnum):
     auto = "auto"

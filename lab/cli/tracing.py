@@ -27,7 +27,7 @@ from lab.driver import Lab, LabError
 from lab.journey import Journey, journey
 from lab.rtts import current_rtts
 from lab.sites import site_that_answered
-from lab.worlds import load_world
+from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 _RESOLVER = "198.18.0.53"
@@ -78,7 +78,6 @@ def trace(
 def _virtually(
     file: Path | None, visitor: str, url: str, method: str, timeout_s: float
 ) -> Journey | str:
-    from lab.cli.running import DEFAULT_WORLD
     from lab.drivers import virtual_trace
     from lab.drivers.virtual import VirtualWorld
 

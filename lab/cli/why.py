@@ -35,7 +35,7 @@ def looking(driver: By, name: str | None, world: Path | None) -> Iterator[seen.S
     if driver is By.lab:
         yield seen.in_lab(name)
         return
-    from lab.cli.running import DEFAULT_WORLD
+    from lab.worlds import DEFAULT_WORLD
 
     with seen.in_virtual_time(world or DEFAULT_WORLD) as found:
         yield found
