@@ -22,6 +22,7 @@ from lab.drivers import base
 from lab.drivers.local import LocalDriver
 from lab.gateway import ports
 from lab.rundir import labs
+from lab.worlds import DEFAULT_WORLD
 
 
 class Driver(enum.StrEnum):
