@@ -74,12 +74,12 @@ def make_pki(directory: Path) -> Pki:
     return Pki(directory)
 
 
-def free_ports(count: int) -> list[int]:
-    """So many different ones: all are held until the last is found."""
+def free_ports(count: int, address: str) -> list[int]:
+    """So many different ones of an address that no other process uses: all are held until the last is found."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
-            probe.bind(("0.0.0.0", 0))
+            probe.bind((address, 0))
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
@@ -414,7 +414,9 @@ class Edge:
 
     def __init__(self, pki: Pki) -> None:
         self.pki = pki
-        self.https, self.http, self.overlay, self.tunnels, self.dns = free_ports(5)
+        self.https, self.http, self.overlay, self.tunnels, self.dns = free_ports(
+            5, self.address("A")
+        )
         self.pops: dict[str, PopProcess] = {}
         self.told: dict[tuple[str, str], float] = {}
         self._stops: dict[str, asyncio.Event] = {}
@@ -425,6 +427,7 @@ class Edge:
 
     @staticmethod
     def address(name: str) -> str:
+        """Every process has addresses of its own: two may run these tests side by side."""
         pid = os.getpid()
         return f"127.{1 + pid % 200}.{pid // 200 % 250}.{10 + ord(name) - ord('A')}"
 
@@ -469,6 +472,7 @@ class Edge:
                 "probe": {"burst": 2, "burst_gap": 0.001},
                 **changes.pop("routing", {}),
             },
+            "timeouts": {"first_try": 0.2, **changes.pop("timeouts", {})},
             "hosts": {HOST: {"tunnel": "app"}},
             "tunnels": [
                 {

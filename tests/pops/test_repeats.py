@@ -13,8 +13,6 @@ from wire.overlay import add_timing
 
 TRIANGLE = [("A", "B", 1.0), ("B", "C", 1.0), ("A", "C", 5.0)]
 PAIR = [("A", "B", 0.01)]
-# Nothing here is about how a PoP finds its neighbours.
-QUICK = {"first_try": 0.2}
 BODY = bytes(range(256)) * 40
 
 
@@ -50,7 +48,7 @@ async def know(world: Any, *connections: str) -> None:
 
 async def two_exits(world: Any, **changes: Any) -> tuple[Origin, Origin]:
     """A enters; B is the nearer egress, C the other one."""
-    await world.start("ABC", TRIANGLE, timeouts=QUICK, **changes)
+    await world.start("ABC", TRIANGLE, **changes)
     near, far = Origin(world), Origin(world)
     first = await world.connector("B", near)
     await world.connector("C", far, index=1, client=first.client)
@@ -125,7 +123,7 @@ def test_whatever_breaks_a_post_is_received_once_at_most(edge: Any, seed: int) -
                 await asyncio.sleep(0.003)
                 request.stream.send_headers(world.reply(200), end=True)
 
-        quick = {**QUICK, "reconnect_first": 0.005, "reconnect_most": 0.01}
+        quick = {"reconnect_first": 0.005, "reconnect_most": 0.01}
         await world.start("ABC", TRIANGLE, timeouts=quick)
         first = await world.connector("B", serve)
         await world.connector("C", serve, index=1, client=first.client)
@@ -173,7 +171,7 @@ def test_a_post_of_whose_body_nothing_was_said_goes_again(edge: Any) -> None:
 
 def test_a_post_that_a_relay_could_not_send_on_goes_again_with_its_body(edge: Any) -> None:
     async def scenario(world: Any) -> None:
-        await world.start("ABC", TRIANGLE, timeouts=QUICK)
+        await world.start("ABC", TRIANGLE)
         origin = Origin(world)
         origin.release.set()
         await world.connector("C", origin)
@@ -192,7 +190,7 @@ def test_a_post_that_a_relay_could_not_send_on_goes_again_with_its_body(edge: An
 @pytest.mark.parametrize("at", ["A", "B"])
 def test_a_lost_connection_is_made_up_for_where_its_twin_is(edge: Any, at: str) -> None:
     async def scenario(world: Any) -> None:
-        await world.start("AB", PAIR, timeouts=QUICK)
+        await world.start("AB", PAIR)
         origins = Origin(world), Origin(world)
         first = await world.connector(at, origins[0])
         second = await world.connector(at, origins[1], index=1, client=first.client)
@@ -263,7 +261,7 @@ def test_a_connection_that_spoils_requests_is_left_alone(edge: Any) -> None:
                 world.reply(502, src="cloudflared", popnet_reason="connection refused"), end=True
             )
 
-        await world.start("AB", PAIR, timeouts=QUICK)
+        await world.start("AB", PAIR)
         bad = await world.connector("B", down)
         visitor = await world.visitor("A")
         for _ in range(5):
@@ -283,7 +281,7 @@ def test_a_connection_that_spoils_requests_is_left_alone(edge: Any) -> None:
 def test_a_request_may_ask_for_an_algorithm_that_runs_beside(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         routing = {"algorithm": "direct", "beside": ["lowest-rtt"]}
-        await world.start("ABC", TRIANGLE, timeouts=QUICK, routing=routing)
+        await world.start("ABC", TRIANGLE, routing=routing)
         await world.connector("C")
         pop = world.pops["A"]
         await world.until(lambda: pop.routes(world.tunnel, "lowest-rtt")[0].pops == tuple("ABC"))
