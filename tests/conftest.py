@@ -1,10 +1,12 @@
-"""How properties are looked for: the same examples in every run, without a watch on how long each takes.
+"""What keeps the suite from depending on luck, and on who started it.
 
-A suite that anybody runs on any machine must not fail by luck. Who wants to search for new examples runs
-`pytest --hypothesis-profile search`; the parsers have harnesses of their own for that (fuzz/).
+Properties are tried with the same examples in every run, without a watch on how long each takes. Who wants to search for
+new ones runs `pytest --hypothesis-profile search`; the parsers have harnesses of their own for that (fuzz/).
 """
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -17,3 +19,9 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("suite")
+
+# What `nohup` or a shell's `&` makes this process ignore, every program would ignore that it starts, also Ctrl-C. A
+# signal with a handler is given to them as they expect it, and a handler that does nothing ignores it as well.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
