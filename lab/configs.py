@@ -214,7 +214,7 @@ def connector_names(plan: Plan, site: str) -> dict[str, tuple[str, int]]:
     found: dict[str, tuple[str, int]] = {}
     for connector in plan.world.sites[site].connectors:
         for tunnel, entry in plan.world.tunnels.items():
-            if entry.site == site and connector.tunnel in (None, tunnel):
+            if site in entry.sites and connector.tunnel in (None, tunnel):
                 name = f"connector-{len(found) + 1}" if found else "connector"
                 found[name] = (tunnel, connector.connections)
     return found
@@ -233,7 +233,7 @@ def connector_environment(plan: Plan, site: str, tunnel: str) -> dict[str, str]:
 def node_environment(plan: Plan, node: str) -> dict[str, str]:
     """For a program that somebody runs inside `node`: at a site, what its first tunnel's client would be told."""
     for tunnel, entry in plan.world.tunnels.items():
-        if entry.site == node:
+        if node in entry.sites:
             return connector_environment(plan, node, tunnel)
     return {}
 
@@ -261,7 +261,7 @@ def _site_programs(plan: Plan, run: RunDir, site: str) -> list[Program]:
     names = iter(connector_names(plan, site))
     for connector in world.connectors:
         for tunnel, entry in plan.world.tunnels.items():
-            if entry.site != site or connector.tunnel not in (None, tunnel):
+            if site not in entry.sites or connector.tunnel not in (None, tunnel):
                 continue
             name = next(names)
             environment = connector_environment(plan, site, tunnel)

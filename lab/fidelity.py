@@ -104,8 +104,7 @@ def sites_connected_to(lab: Lab, pop: str) -> list[str]:
         tunnels = lab.admin(pop, "GET", "/tunnels").json()
     except LabError:
         return []
-    sites = {name: tunnel.site for name, tunnel in lab.plan.world.tunnels.items()}
-    return sorted({sites[entry["tunnel"]] for entry in tunnels if entry["tunnel"] in sites})
+    return sorted({entry["site"] for entry in tunnels if entry["site"] in lab.plan.world.sites})
 
 
 def measure(lab: Lab, pairs: Iterable[Pair], count: int) -> list[Check]:

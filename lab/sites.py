@@ -1,4 +1,4 @@
-"""Which site serves: by what a response says of its tunnel, or by the world file before there is one."""
+"""Which site serves: by what a response says, or by the world file before there is one."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Iterable
 
 from topology.plan import Plan
 
-TUNNEL_FIELD = "popnet-tunnel"
+SITE_FIELD = "popnet-site"
 
 
 def site_of(plan: Plan, host: str | None) -> str | None:
-    """The site behind a host name; None for a load balancer, where only a response tells."""
-    record = plan.world.dns.get(host or "")
-    return _site(plan, record.tunnel if record is not None else None)
+    """The site behind a host name; None where there may be several, for then only a response tells."""
+    world = plan.world
+    record = world.dns.get(host or "")
+    if record is None:
+        return None
+    pool = world.load_balancers.get(record.load_balancer or "")
+    tunnels = [record.tunnel or ""] if pool is None else [*pool.pool]
+    sites = {site for one in tunnels if one in world.tunnels for site in world.tunnels[one].sites}
+    return sites.pop() if len(sites) == 1 else None
 
 
 def site_that_answered(
     plan: Plan, host: str | None, headers: Iterable[tuple[str, str]]
 ) -> str | None:
-    """As the edge says in its answer."""
-    told = next((value for name, value in headers if name == TUNNEL_FIELD), None)
-    return _site(plan, told) or site_of(plan, host)
-
-
-def _site(plan: Plan, tunnel: str | None) -> str | None:
-    found = plan.world.tunnels.get(tunnel or "")
-    return found.site if found is not None else None
+    """As the edge says in its answer: it knows from where the connection was made."""
+    told = next((value for name, value in headers if name == SITE_FIELD), None)
+    return told if told in plan.world.sites else site_of(plan, host)

@@ -144,6 +144,7 @@ class PopProcess:
             on_change=self._tunnels_changed,
             events=self.events,
             clock=clock,
+            places={node.address: node.name for node in config.nodes},
         )
         self.link_state = LinkState(
             config.name,

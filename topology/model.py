@@ -113,9 +113,16 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Tunnel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named service: hostnames lead to it, the connectors of a site serve it."""
+    """A named service: hostnames lead to it, the connectors of one site or of several serve it."""
 
-    site: Annotated[Name, Meta(description="The site whose connectors serve this tunnel.")]
+    sites: Annotated[
+        tuple[Name, ...],
+        Meta(
+            min_length=1,
+            description="The site whose connectors serve this tunnel; or several, as replicas.",
+            extra={"sugar": "one"},
+        ),
+    ] = field(name="site")
 
 
 TARGETS = ("tunnel", "load_balancer")

@@ -67,7 +67,12 @@ def _check_anycast(document: Document, world: World, names: Names) -> None:
 
 def _check_sites(document: Document, world: World, names: Names) -> None:
     for name, tunnel in world.tunnels.items():
-        names.check(("tunnels", name, "site"), tunnel.site, names.sites, "site")
+        for i, place in enumerate(tunnel.sites):
+            here: Path = ("tunnels", name, "site")
+            if isinstance(document.data["tunnels"][name]["site"], list):
+                here = (*here, document.index(here, i))
+            if names.check(here, place, names.sites, "site") and place in tunnel.sites[:i]:
+                document.problem(here, f"{shown(place)} twice", "each site once")
     for name, site in world.sites.items():
         path: Path = ("sites", name, "service")
         service = site.service
@@ -80,7 +85,7 @@ def _check_sites(document: Document, world: World, names: Names) -> None:
             document.problem(path, "hello and another service", "one service")
         elif not (service.hello or service.url or service.command):
             document.problem(path, "no service", SUGAR_ALLOWED["service"])
-        own = [tunnel for tunnel, entry in world.tunnels.items() if entry.site == name]
+        own = [tunnel for tunnel, entry in world.tunnels.items() if name in entry.sites]
         for i, connector in enumerate(site.connectors):
             path = ("sites", name, "connectors", document.index(("sites", name, "connectors"), i))
             if connector.tunnel is not None and connector.tunnel not in own:

@@ -15,7 +15,8 @@ A response carries back, behind its status and before the origin's own fields,
 
     popnet-timing: origin=800,LHR=11345,IAD=90100      microseconds until the response head came,
                                                        nearest to the origin first
-    popnet-exit: CONNECTION                            the tunnel connection that was used, or
+    popnet-exit: CONNECTION[@SITE]                     the tunnel connection that was used, where it
+                                                       leads to; or
     popnet-fault: CODE;POP;DETAIL                      instead of an origin's response: who failed
 
 All of them stay inside the overlay: an ingress PoP lets none in from a visitor, none out to one.
@@ -51,7 +52,7 @@ _timing = re.compile(
     rf"{_NAME}=\d{{1,12}}(?:,{_NAME}=\d{{1,12}}){{0,{LONGEST_PATH}}}", re.ASCII
 ).fullmatch
 _fault = re.compile(rf"([a-z\-]{{1,32}});({_NAME});([\x20-\x7e]{{0,200}})", re.ASCII).fullmatch
-_is_exit = re.compile(rb"[A-Za-z0-9.\-]{1,64}").fullmatch
+_exit = re.compile(rf"([A-Za-z0-9.\-]{{1,64}})(?:@({_NAME}))?", re.ASCII).fullmatch
 _unprintable = re.compile(r"[^\x20-\x7e]")
 
 
@@ -169,10 +170,17 @@ def parse_timings(value: bytes) -> Timings:
     return tuple(timings)
 
 
-def parse_exit(value: bytes) -> str:
-    if _is_exit(value) is None:
+def encode_exit(connection: str, site: str) -> bytes:
+    return (f"{connection}@{site}" if site else connection).encode()
+
+
+@lru_cache(maxsize=1024)
+def parse_exit(value: bytes) -> tuple[str, str]:
+    """The connection, and the name of the node that it leads to, or ""."""
+    found = _exit(value.decode("latin-1"))
+    if found is None:
         raise OverlayError(f"malformed exit {value[:80]!r}")
-    return value.decode()
+    return found[1], found[2] or ""
 
 
 class FaultCode(Enum):

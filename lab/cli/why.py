@@ -109,7 +109,10 @@ def _ingress(lab: seen.Seen, visitor: str) -> str:
 
 
 def _oracle(lab: seen.Seen, ingress: str, tunnel: str, told: dict[str, Any]) -> Oracle:
-    site = lab.plan.world.tunnels[tunnel].site
+    sites = lab.plan.world.tunnels[tunnel].sites
+    if len(sites) > 1:
+        raise LabError(f"--oracle is for a tunnel at one site; {tunnel} is at {', '.join(sites)}")
+    site = sites[0]
     truth = seen.truth_of(lab)
     paths = dict.fromkeys(tuple(row["path"]) for row in told["candidates"])
     exits = dict.fromkeys(path[-1] for path in paths)

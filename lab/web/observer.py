@@ -42,7 +42,6 @@ class Observer:
     _seen: dict[str, tuple[float, int]] = field(default_factory=dict)
     _requests: deque[Message] = field(default_factory=lambda: deque(maxlen=_REQUESTS_KEPT))
     _names: dict[str, str] = field(init=False)
-    _sites: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         delay = configs.declared(self.plan)
@@ -53,10 +52,6 @@ class Observer:
             if b in neighbors[a] or a in neighbors[b]
         ]
         self._names = {node.address: name for name, node in self.plan.nodes.items()}
-        self._sites = {
-            configs.tunnel_identity(self.plan, name).id: tunnel.site
-            for name, tunnel in self.plan.world.tunnels.items()
-        }
 
     @property
     def interval_s(self) -> float:
@@ -103,7 +98,7 @@ class Observer:
             "phase": lab.get("phase", "unknown"),
             "since": lab.get("since"),
             "nodes": nodes,
-            "hosts": [host for host, entry in self.plan.world.dns.items() if entry.tunnel],
+            "hosts": list(self.plan.world.dns),
             "overlay": self._overlay(rtts.get("rtts_s"), pops),
             "catchment": [_catchment(row) for row in catchment.get("rows", ())],
             "connectors": await self._connectors(state_of, silent),
@@ -169,13 +164,11 @@ class Observer:
 
     def _request(self, ingress: str, told: Message, now: float) -> Message:
         """A PoP's account of one request, with names for addresses and the time by our clock."""
-        site = self._sites.get(told["tunnel"] or "")
-        answered = not told["problem"]
         return {
             "id": f"{ingress}-{told['ray']}",
             "t": round(now - told["age_s"], 3),
             "visitor": self._names.get(told["visitor"], told["visitor"]),
-            "site": site if answered else None,
+            "site": told["site"],
             **{
                 key: told[key]
                 for key in (

@@ -42,21 +42,37 @@ def may_repeat(
     return fault.code in uncertain and (idempotent or unsaid)
 
 
+def connector_of(connection: str) -> str:
+    """A connection's name is its connector's and an index."""
+    return connection.rpartition(".")[0]
+
+
+def another_connector(fault: Fault, connection: str, paths: Iterable[Path]) -> bool:
+    """A connector that lost one connection has perhaps lost them all, for its site is gone: is there one elsewhere?"""
+    mine = connector_of(connection)
+    return fault.code is FaultCode.TUNNEL_LOST and any(
+        connector_of(path.connection) != mine for path in paths
+    )
+
+
 class Trouble:
     """What one request has met so far, and how that ranks the ways that are left."""
 
-    __slots__ = ("egresses", "links", "pops", "tried")
+    __slots__ = ("connectors", "egresses", "links", "pops", "tried")
 
     def __init__(self) -> None:
         self.tried: set[tuple[str, ...]] = set()
         self.pops: set[str] = set()
         self.links: set[tuple[str, str]] = set()
         self.egresses: set[str] = set()
+        self.connectors: set[str] = set()
 
-    def met(self, fault: Fault, path: tuple[str, ...]) -> None:
-        """`path` ended in `fault`, which says who noticed."""
+    def met(self, fault: Fault, path: tuple[str, ...], connection: str = "") -> None:
+        """`path`, to that connection, ended in `fault`, which says who noticed."""
         code = fault.code
-        if code is not FaultCode.TUNNEL_LOST:
+        if code is FaultCode.TUNNEL_LOST:
+            self.connectors.add(connector_of(connection))
+        else:
             self.tried.add(path)
         if fault.pop not in path:
             return
@@ -73,9 +89,14 @@ class Trouble:
     def ways(self, paths: Iterable[Path]) -> Sequence[Path]:
         """What is worth trying, in this order: ways without anything that failed, then by how likely it is
         that they fail too; the same way again only where the tunnel connection at its end was what failed,
-        for the egress PoP then takes another one. Otherwise the order is the algorithm's."""
+        for the egress PoP then takes another one. A replica at another site goes before another connection of a
+        connector that lost one. Otherwise the order is the algorithm's."""
         left = [path for path in paths if path.pops not in self.tried]
-        return sorted(left, key=self._doubt)
+        return sorted(left, key=self._order)
+
+    def _order(self, path: Path) -> tuple[bool, bool, int]:
+        doubt = self._doubt(path)
+        return doubt == 3, connector_of(path.connection) in self.connectors, doubt
 
     def _doubt(self, path: Path) -> int:
         pops = path.pops

@@ -57,6 +57,7 @@ class Connection:
     name: str
     version: str = ""
     origin_ip: str = ""  # where it dialled from
+    site: str = ""  # the name of the node with that address, if it has one
     since: float = 0.0
     rtt_s: float = 0.0  # smoothed
     advertised_rtt_s: float = 0.0
@@ -186,9 +187,12 @@ class Registry:
         if not held:
             return None
         if used:
-            held = {name: one for name, one in held.items() if one not in used}
-            if not held:
+            connectors = {one.connector for one in used}
+            left = {name: one for name, one in held.items() if one not in used}
+            if not left:
                 return None
+            # A replica, if there is one: what befell one connection of a connector may befall the others, too.
+            held = {n: one for n, one in left.items() if one.connector not in connectors} or left
         best = held.get(preferred)
         if best is None or best.avoided:
             best = min(

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wire.errors import UNREADABLE
+
 Action = Literal["allow", "block", "challenge", "require", "rate_limit", "log"]
 ACTIONS: tuple[Action, ...] = ("allow", "block", "challenge", "require", "rate_limit", "log")
 Credential = Literal["service_token", "jwt", "mtls"]
@@ -105,7 +107,7 @@ def parse_policy(text: bytes) -> Policy:
         what, _, where = str(error).rpartition(" - at `$")
         where = where.rstrip("`").lstrip(".")
         raise PolicyError(where or "policy", "something else", what or str(error)) from None
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise PolicyError("policy", f"no JSON ({error})", "a JSON object with rules") from None
     for number, rule in enumerate(policy.rules, 1):
         _check(policy, rule, f"rule {number}")

@@ -119,6 +119,7 @@ class Admin:
                 "connection": c.name,
                 "version": c.version,
                 "peer": c.origin_ip,
+                "site": c.site or None,
                 "rtt_ms": ms(c.rtt_s),
                 "streams": c.carrier.streams,
                 "draining": c.draining,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pops.core import egress, pages
-from pops.core.failover import OF_ORIGIN, Trouble
+from pops.core.failover import OF_ORIGIN, Trouble, another_connector
 from pops.core.ingress import POOL, Refusal, Request
 from pops.core.pages import SECURITY_FIELD, Problem
 from pops.core.timing import server_timing
@@ -33,6 +33,7 @@ from wire.overlay import (
 PATH_FIELD = b"popnet-path"
 TUNNEL_FIELD = b"popnet-tunnel"
 CONNECTION_FIELD = b"popnet-connection"
+SITE_FIELD = b"popnet-site"
 ATTEMPTS_FIELD = b"popnet-attempts"
 
 _ACCEPT_KEY = b"sec-websocket-accept"
@@ -40,7 +41,7 @@ _ACCEPT_KEY = b"sec-websocket-accept"
 
 @lru_cache(maxsize=1024)
 def _way_fields(
-    path: tuple[str, ...], tunnel: str, exit_name: str, attempts: int
+    path: tuple[str, ...], tunnel: str, exit_name: str, site: str, attempts: int
 ) -> tuple[tuple[bytes, bytes], ...]:
     """What a visitor is told of the way; the connection's index is the last part of its name."""
     way: tuple[tuple[bytes, bytes], ...] = ((PATH_FIELD, ">".join(path).encode()),)
@@ -49,6 +50,8 @@ def _way_fields(
             (TUNNEL_FIELD, tunnel.encode()),
             (CONNECTION_FIELD, b"c" + exit_name.rpartition(".")[2].encode()),
         )
+    if site:
+        way += ((SITE_FIELD, site.encode()),)
     if attempts > 1:
         way += ((ATTEMPTS_FIELD, b"%d" % attempts),)
     return way
@@ -175,7 +178,12 @@ class IngressExchange(Exchange):
             self.connection.errors = 0
             timings: Timings = () if got.origin_s is None else ((ORIGIN, got.origin_s),)
             return self.finish_head(
-                got.status, got.headers, elapsed, timings, self.connection.name, got.switching
+                got.status,
+                got.headers,
+                elapsed,
+                timings,
+                (self.connection.name, self.connection.site),
+                got.switching,
             )
         try:
             # Status, timing, exit or fault: always in this order, see wire/overlay.py.
@@ -188,14 +196,14 @@ class IngressExchange(Exchange):
                 return None
             if name != EXIT:
                 raise OverlayError("a response without exit")
-            exit_name = parse_exit(value)
+            exit_at = parse_exit(value)
         except WireError as error:
             # Whoever answered that, the request has perhaps been served.
             self.failed(Fault(FaultCode.OVERLAY, proxy.me, str(error)))
             return None
         del headers[:3]
         switching = self.websocket and any(field[0] == _ACCEPT_KEY for field in headers)
-        return self.finish_head(status, headers, elapsed, timings, exit_name, switching)
+        return self.finish_head(status, headers, elapsed, timings, exit_at, switching)
 
     def finish_head(
         self,
@@ -203,10 +211,11 @@ class IngressExchange(Exchange):
         fields: Headers,
         elapsed: float,
         timings: Timings,
-        exit_name: str,
+        exit_at: tuple[str, str],
         switching: bool,
     ) -> Headers:
         """The head that the visitor gets: the origin's fields, and what the edge adds."""
+        exit_name, site = exit_at
         proxy = self.proxy
         proxy.stats.answered("ingress", status, elapsed)
         if proxy.world.wants_outcomes:
@@ -219,7 +228,7 @@ class IngressExchange(Exchange):
             fields.append((b"upgrade", b"websocket"))
         sent_at, address = self.sent_at, self.left.peer.address
         proxy.recent.add(
-            sent_at + elapsed, elapsed, address, self.request, status, self.path, exit_name
+            sent_at + elapsed, elapsed, address, self.request, status, self.path, exit_at
         )
         return [
             (b":status", status),
@@ -232,6 +241,7 @@ class IngressExchange(Exchange):
                 self.path,
                 proxy.tunnel_names[self.request.tunnel],
                 exit_name,
+                site,
                 self.attempts,
             ),
         ]
@@ -260,16 +270,23 @@ class IngressExchange(Exchange):
         """By a way that avoids what failed. What is known of the ways now is newer than what was then."""
         proxy, request = self.proxy, self.request
         self.timings = ()
-        if self.spare and fault.code in OF_ORIGIN:
+        paths = proxy.world.routes(request.tunnel, request.algorithm)
+        replica = another_connector(fault, self.exit, paths)
+        lost = fault.code is FaultCode.TUNNEL_LOST and not replica
+        # Another member of the pool is a surer try than another connection of a connector that lost one.
+        if self.spare and (lost or fault.code in OF_ORIGIN):
             self.to_member(self.spare.pop(0))
             return self.next_way()
         # The other connection of a tunnel that ends here is nearer than any other PoP.
-        if len(self.path) == 1 and self.leave_by(request.tunnel, self.exit, request.headers):
+        if (
+            len(self.path) == 1
+            and not replica
+            and self.leave_by(request.tunnel, self.exit, request.headers)
+        ):
             return True
         if self.trouble is None:
             self.trouble = Trouble()
-        self.trouble.met(fault, self.path)
-        paths = proxy.world.routes(request.tunnel, request.algorithm)
+        self.trouble.met(fault, self.path, self.exit)
         self.ways = iter(self.trouble.ways(paths))
         return self.next_way()
 
@@ -289,7 +306,7 @@ class IngressExchange(Exchange):
         now, address = proxy.clock(), self.left.peer.address
         elapsed = now - self.sent_at if self.sent_at else None
         status, way = b"%d" % problem.status, self.path or (proxy.me,)
-        proxy.recent.add(now, elapsed, address, request, status, way, "", problem.code)
+        proxy.recent.add(now, elapsed, address, request, status, way, ("", ""), problem.code)
         self.refuse(problem, request.ray, request.accept, self.path, head=request.method == b"HEAD")
 
     def dawdles(self, splice: Splice, now: float) -> Problem | None:
@@ -322,7 +339,7 @@ class IngressExchange(Exchange):
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
             (b"server-timing", server_timing(way, elapsed, self.timings)),
-            *_way_fields(way, "", "", self.attempts),
+            *_way_fields(way, "", "", "", self.attempts),
         )
         proxy.stats.answered("ingress", headers[0][1], elapsed or 0.0)
         proxy.stats.refused(problem.code)

@@ -16,9 +16,20 @@ KEPT: Final = 256
 _LONGEST: Final = 256
 
 # when by the PoP's clock, seconds until the response head or None, visitor's address, ray, method, host, path, status,
-# PoPs on the way, the tunnel's UUID, name of its connection, what went wrong
+# PoPs on the way, the tunnel's UUID, its connection and the site that leads to, what went wrong
 _Entry = tuple[
-    float, float | None, str, str, bytes, str, bytes, bytes, tuple[str, ...], str, str, str
+    float,
+    float | None,
+    str,
+    str,
+    bytes,
+    str,
+    bytes,
+    bytes,
+    tuple[str, ...],
+    str,
+    tuple[str, str],
+    str,
 ]
 
 
@@ -35,7 +46,7 @@ class RecentRequests:
         request: Request,
         status: bytes,
         pops: tuple[str, ...],
-        connection: str,
+        exit_at: tuple[str, str],
         problem: str = "",
     ) -> None:
         self._count += 1
@@ -54,7 +65,7 @@ class RecentRequests:
                 status,
                 pops,
                 request.tunnel,
-                connection,
+                exit_at,
                 problem,
             )
         )
@@ -64,7 +75,9 @@ class RecentRequests:
     ) -> None:
         """One that was not understood: nothing that it says of itself is kept."""
         self._count += 1
-        self._ring.append((at, None, address, ray, b"", "", b"", status, (pop,), "", "", problem))
+        self._ring.append(
+            (at, None, address, ray, b"", "", b"", status, (pop,), "", ("", ""), problem)
+        )
 
     def since(self, number: int, now: float) -> list[dict[str, Any]]:
         """Requests after that number, oldest first. The first ever is number 1."""
@@ -77,7 +90,8 @@ class RecentRequests:
 
 
 def _shown(number: int, entry: _Entry, now: float) -> dict[str, Any]:
-    at, elapsed, address, ray, method, host, path, status, pops, tunnel, connection, problem = entry
+    at, elapsed, address, ray, method, host, path, status, pops, tunnel, exit_at, problem = entry
+    connection, site = exit_at
     return {
         "number": number,
         "age_s": round(now - at, 3),
@@ -92,5 +106,6 @@ def _shown(number: int, entry: _Entry, now: float) -> dict[str, Any]:
         "tunnel": tunnel or None,
         # Its name is the connector's id and the connection's index.
         "connection": f"c{connection.rpartition('.')[2]}" if connection else None,
+        "site": site or None,
         "problem": problem or None,
     }

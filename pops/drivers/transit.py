@@ -22,6 +22,7 @@ from wire.overlay import (
     SourceRoute,
     add_timing,
     advance_route,
+    encode_exit,
     parse_route,
 )
 
@@ -103,7 +104,7 @@ class TransitExchange(Exchange):
             # 101 is no status of HTTP/2: the ingress PoP makes it again of the key beside it.
             (b":status", b"200" if got.switching else got.status),
             (TIMING, add_timing(before, proxy.me, elapsed)),
-            (EXIT, connection.name.encode()),
+            (EXIT, encode_exit(connection.name, connection.site)),
             *got.headers,
         ]
 

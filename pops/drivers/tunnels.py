@@ -12,8 +12,9 @@ A connection that closes before it registers was a probe, and is not worth an ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
+from types import MappingProxyType
 
 from pops.config import Timeouts
 from pops.core.registry import Connection, Registry
@@ -54,7 +55,7 @@ class State(Enum):
 
 class Tunnels:
     """All connections that connectors made to this PoP. `on_change` is called when what other PoPs
-    should know of them has changed."""
+    should know of them has changed. `places`: address -> name of a node."""
 
     def __init__(
         self,
@@ -68,8 +69,10 @@ class Tunnels:
         on_change: Callable[[], None],
         events: EventLog,
         clock: Clock,
+        places: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.me = me
+        self.places = places
         self.registry = registry
         self.timeouts = timeouts
         # Connections, registered or not: half of them may still be on their way to it.
@@ -315,7 +318,8 @@ class TunnelLink:
             self._refuse(result.cause)
             return
         self.connection, older = result
-        self.connection.origin_ip = self.http2.peer.address
+        self.connection.origin_ip = address = self.http2.peer.address
+        self.connection.site = tunnels.places.get(address, "")
         if older is not None and isinstance(older.carrier, TunnelLink):
             older.carrier.http2.close()
         self.state = State.REGISTERED

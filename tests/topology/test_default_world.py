@@ -121,7 +121,7 @@ def test_app_example_com_leads_to_dublin(plan: Plan) -> None:
     world = plan.world
     tunnel = world.dns["app.example.com"].tunnel
     assert tunnel is not None
-    assert world.tunnels[tunnel].site == "dublin"
+    assert world.tunnels[tunnel].sites == ("dublin",)
     assert world.sites["dublin"].service.hello
     assert [c.connections for c in world.sites["dublin"].connectors] == [4]
 
