@@ -293,6 +293,7 @@ def _text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower()
 
 
+@lru_cache(maxsize=4096)
 def reverse_name(address: str) -> str:
     """The name under which a PTR record for `address` stands (RFC 1035 section 3.5)."""
     return _text(dns.reversename.from_address(address))

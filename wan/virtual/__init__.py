@@ -9,6 +9,7 @@
     transports  asyncio's side of that; datagrams: that of UDP
     local       loopback and Unix sockets: no network at all
     doors       what asyncio calls a server
+    handshakes  how TLS handshakes go, each really made once or put together from such
     flights     TLS that costs its flights and nothing else
 
 No socket, no thread, no clock of the machine: with one seed, a run is the same byte for byte.

@@ -1,8 +1,8 @@
 """TLS that costs what TLS costs on the wire, and nothing else: the flights, their sizes, the records.
 
-The first time two contexts meet, their handshake is really made, in memory; its flights are measured, and what
-both sides learnt of each other (name asked for, protocol chosen, certificate shown) is kept. Every later meeting
-sends flights of those sizes and hands out that knowledge. A handshake that fails fails the same way each time.
+How a handshake goes is found out in memory (handshakes.py): what its flights measure, and what both sides learn of
+each other (name asked for, protocol chosen, certificate shown). Every meeting of the two sends flights of those sizes
+and hands out that knowledge. A handshake that fails fails the same way each time.
 Records are framed as in TLS 1.3 (RFC 8446 section 5.2) and not encrypted. Simpler than the real thing: no
 session is resumed, and a side that closes does not wait for the other's close_notify.
 """
@@ -10,13 +10,13 @@ session is resumed, and a side that closes does not wait for the other's close_n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any, cast
 
+from wan.virtual.handshakes import CLIENT, SERVER, Meeting, Meetings, Side, hello, told_length
 from wan.virtual.loop import VirtualLoop
 from wan.virtual.transports import fill
 
@@ -24,68 +24,14 @@ _NUMBER = 4
 _RECORD_HEADER, _RECORD_TAIL, _LARGEST = 5, 17, 16384
 _TAIL = bytes(_RECORD_TAIL)
 _DATA, _CLOSE = b"\x17\x03\x03", b"\x15\x03\x03\x00\x13" + bytes(19)
-_MOST_FLIGHTS = 12
 _HANDSHAKE_S = 60.0
-_NEVER = 1 << 30
-
-Side = int
-CLIENT: Side = 0
-SERVER: Side = 1
-
-
-class Meeting:
-    """How one handshake goes. Flights alternate, and the client begins: flight n is sent on receipt of n - 1.
-
-    By side: from which flight on it is connected, and with which it gives up and why.
-    """
-
-    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) -> None:
-        self.flights: list[int] = []
-        self.connected = [_NEVER, _NEVER]
-        self.errors: list[tuple[int, ssl.SSLError] | None] = [None, None]
-        self.number = 0
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.objects = (
-            client.wrap_bio(to_client, to_server, server_hostname=name),
-            server.wrap_bio(to_server, to_client, server_side=True),
-        )
-        for flight in range(_MOST_FLIGHTS):
-            side = flight % 2
-            self._turn(side, flight)
-            size = (to_server, to_client)[side].pending
-            if flight and not size:
-                break
-            self.flights.append(size)
-
-    def _turn(self, side: Side, flight: int) -> None:
-        if self.errors[side] is not None:
-            return
-        try:
-            if self.connected[side] == _NEVER:
-                self.objects[side].do_handshake()
-                self.connected[side] = flight
-            else:
-                # Tickets, or an alert of a server that did not like the client's certificate.
-                self.objects[side].read(1)
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            pass
-        except ssl.SSLError as error:
-            self.errors[side] = flight, error
-
-    def size(self, flight: int) -> int:
-        return self.flights[flight] if flight < len(self.flights) else 0
-
-    def error(self, side: Side, flight: int) -> ssl.SSLError | None:
-        found = self.errors[side]
-        return found[1] if found is not None and found[0] == flight else None
 
 
 class Flights:
     """All meetings of a world. `protocol` makes the layer that stands between transport and program."""
 
     def __init__(self) -> None:
-        self._meetings: dict[tuple[ssl.SSLContext, ssl.SSLContext, str | None], Meeting] = {}
-        self._by_number: list[Meeting] = []
+        self.meetings = Meetings()
         # What a ClientHello says, by the number that its stand-in carries.
         self._hellos: list[tuple[ssl.SSLContext, str | None, int]] = []
         self._numbers: dict[tuple[ssl.SSLContext, str | None], int] = {}
@@ -100,15 +46,11 @@ class Flights:
         return _flight(number, self._hellos[number][2])
 
     def _hello_size(self, client: ssl.SSLContext, name: str | None) -> int:
-        """One is made for each length of a name: nothing else of a name changes it, and an address is not told."""
-        told = name is not None and ":" not in name and any(char.isalpha() for char in name)
-        key = (client, len(name) if told and name is not None else 0)
+        """One is made for each length of a name: nothing else of a name changes it."""
+        key = (client, told_length(name))
         size = self._sizes.get(key)
         if size is None:
-            out = ssl.MemoryBIO()
-            with contextlib.suppress(ssl.SSLWantReadError):
-                client.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name).do_handshake()
-            size = self._sizes[key] = out.pending
+            size = self._sizes[key] = len(hello(client, name))
         return size
 
     def said(self, begin: bytes) -> tuple[ssl.SSLContext, str | None, int] | None:
@@ -116,19 +58,9 @@ class Flights:
         number = int.from_bytes(begin)
         return self._hellos[number] if number < len(self._hellos) else None
 
-    def meeting(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) -> Meeting:
-        key = (client, server, name)
-        found = self._meetings.get(key)
-        if found is None:
-            found = self._meetings[key] = Meeting(*key)
-            found.number = len(self._by_number)
-            self._by_number.append(found)
-        return found
-
     def answered(self, begin: bytes) -> Meeting | None:
         """The meeting that a server's first flight belongs to."""
-        number = int.from_bytes(begin)
-        return self._by_number[number] if number < len(self._by_number) else None
+        return self.meetings.numbered(int.from_bytes(begin))
 
     def protocol(
         self,
@@ -271,7 +203,7 @@ class FlightsProtocol(asyncio.Protocol):
             size = 0
             if said is not None:
                 client, name, size = said
-                self._meeting = self._flights.meeting(client, self.context, name)
+                self._meeting = self._flights.meetings.of(client, self.context, name)
         self._missing = size
         if not size:
             self._abandon(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] no TLS was spoken"))
