@@ -5,7 +5,7 @@
     POST /echo          the body back; x-sha256 in a trailer of the chunked answer
     POST /sha256        SHA-256 and length of the body
     GET  /sse           server-sent events, ?n=5&every_ms=200
-    GET  /slow          answers after ?s=1 seconds; ?head=1 sends the head at once
+    GET  /slow          answers after ?s=1 seconds; ?head=1 sends the head at once; ?at=SITE: slow only there
     GET  /status/N      that status
     GET  /trailers      a chunked answer that ends with gRPC's trailers (grpc-status: 0)
     GET  /die           half an answer, then the connection ends
@@ -78,11 +78,15 @@ class Request:
     def path(self) -> str:
         return urlsplit(self.target).path
 
+    def text(self, name: str, default: str) -> str:
+        """A value of the query string."""
+        values = parse_qs(urlsplit(self.target).query).get(name, [])
+        return values[-1] if values else default
+
     def query(self, name: str, default: float) -> float:
         """A number of the query string; what is no number counts as not said."""
-        values = parse_qs(urlsplit(self.target).query).get(name, [])
         try:
-            return float(values[-1]) if values else default
+            return float(self.text(name, "") or default)
         except ValueError:
             return default
 
@@ -311,6 +315,8 @@ async def _sse(connection: _Connection) -> None:
 
 async def _slow(connection: _Connection) -> None:
     seconds = connection.request.query("s", 1)
+    if connection.request.text("at", _name()) != _name():
+        seconds = 0.0
     if connection.request.query("head", 0):
         headers = [("content-type", "text/plain"), ("content-length", "5")]
         await connection.head(200, headers)

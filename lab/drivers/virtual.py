@@ -330,9 +330,11 @@ class VirtualWorld:
         service = self.network.program(node.name, "service")
         node.programs, node.waiting = [service], {"service"}
 
+        # Not in the task below: what serves a connection is no child of it.
+        service.context.run(origin.NAME.set, node.name)
+        service.context.run(origin.LEDGER.set, node.ledger)
+
         async def serve() -> None:
-            origin.NAME.set(node.name)
-            origin.LEDGER.set(node.ledger)
             server = await origin.start("127.0.0.1", 8000)
             node.waiting.discard("service")
             await server.serve_forever()
