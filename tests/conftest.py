@@ -1,11 +1,12 @@
 """What keeps the suite from depending on luck, and on who started it.
 
-Properties are tried with the same examples in every run, without a watch on how long each takes. Who wants to search for
-new ones runs `pytest --hypothesis-profile search`; the parsers have harnesses of their own for that (fuzz/).
+Properties are tried with the same examples in every run, without a watch on how long each takes. Who wants to search
+for new ones runs `pytest --hypothesis-profile search`; the parsers have harnesses of their own for that (fuzz/).
 """
 
 from __future__ import annotations
 
+import gc
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ settings.register_profile(
     "suite",
     derandomize=True,
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("search", deadline=None, max_examples=2000)
@@ -25,3 +26,9 @@ settings.load_profile("suite")
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are there to stay: nobody need look through them for garbage again."""
+    gc.collect()
+    gc.freeze()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,10 +32,10 @@ def plan(directory: Path, text: str = WORLD) -> Plan:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    base = tmp_path / "r"
-    base.mkdir(mode=0o700)
-    return RunDir(base / "w")
+def run() -> Iterator[RunDir]:
+    """Short, for the paths of Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="pn-") as base:
+        yield RunDir(Path(base) / "w")
 
 
 def test_everything_that_nodes_read(tmp_path: Path, run: RunDir) -> None:

@@ -242,7 +242,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[tuple[str, str, float]], tuple[Exit, .
     return links, exits
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50)
 @given(
     world=worlds(),
     how=st.sampled_from(sorted(DECISIONS)),

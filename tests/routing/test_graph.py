@@ -70,7 +70,7 @@ rows = st.dictionaries(st.sampled_from(NAMES), st.floats(0.001, 1.0), max_size=l
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), rows), min_size=1, max_size=12))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_best_paths_follow_the_rows(changes: list[tuple[str, dict[str, float]]]) -> None:
     known = LatencyGraph("A")
     for source, row in changes:

@@ -132,21 +132,24 @@ def test_a_full_transport_keeps_bodies_in_their_streams(
 
 def test_64_stalled_downloads_do_not_slow_the_65th(run: Any, http2_pair: Any, engine: str) -> None:
     async def main(loop: Any) -> None:
-        pair = http2_pair(loop, client={"engine": engine}, server={"engine": engine})
+        window = WINDOW // 4
+        settings = Http2Settings(stream_window=window)
+        options = {"engine": engine, "settings": settings}
+        pair = http2_pair(loop, client=options, server=options)
         stalled = [pair.request(stingy=True)[1] for _ in range(64)]
         await settle()
         for exchange in pair.site.exchanges:
             exchange.stream.send_headers(OK)
-            exchange.stream.send_data(b"x" * (WINDOW + 500_000))
+            exchange.stream.send_data(b"x" * (window + 500_000))
         await settle()
-        assert {len(user.body) for user in stalled} == {WINDOW}
+        assert {len(user.body) for user in stalled} == {window}
         _, user = pair.request()
         await settle()
         exchange = pair.site.last
         exchange.stream.send_headers(OK)
-        exchange.stream.send_data(b"y" * (WINDOW * 3), end=True)
+        exchange.stream.send_data(b"y" * (window * 3), end=True)
         await settle()
-        assert len(user.body) == WINDOW * 3
+        assert len(user.body) == window * 3
         assert user.events[-1] == "end"
 
     run(main)

@@ -134,6 +134,8 @@ def test_a_paused_origin_holds_its_answer_until_it_is_resumed(s: Popnet, lab: La
 
 
 def test_events_logs_and_metrics(s: Popnet) -> None:
+    s("link", "set", "LHR:FRA", "--loss", "0.001%")
+    s("link", "reset")
     events = [json.loads(line) for line in s("events", "-o", "json").splitlines()]
     seen = {(event["node"], event["event"]) for event in events}
     assert {("lab", "lab_ready"), ("LHR", "tunnel_connected"), ("wan", "link_changed")} <= seen

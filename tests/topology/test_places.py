@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from topology import places
@@ -65,7 +65,6 @@ def test_airports() -> None:
     assert len(places.airports()) > 7000
 
 
-@settings(deadline=None)
 @given(
     st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
     st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
@@ -100,7 +99,6 @@ WORDS = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=25).map("".join))
 def test_no_text_makes_the_loader_fail_otherwise_than_with_problems(text: str) -> None:
     try:

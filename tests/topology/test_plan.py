@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from topology import addresses
@@ -176,7 +176,6 @@ def test_regions_alternate_by_place() -> None:
     assert found == {"LHR": 1, "FRA": 2, "NRT": 1, "SIN": 2}
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([None, 1, 2]), min_size=2, max_size=8))
 def test_both_regions_always_have_a_pop_unless_the_file_denies_it(
     declared: list[int | None],
@@ -331,7 +330,6 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(deadline=None)
 @given(worlds())
 def test_any_world_survives_json(world: World) -> None:
     made = Plan.of(world)
@@ -361,7 +359,7 @@ def test_nothing_depends_on_hash_order(pytestconfig: pytest.Config) -> None:
             capture_output=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "77")
+        for seed in ("0", "77")
     }
     assert len(seen) == 1
 

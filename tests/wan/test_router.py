@@ -350,7 +350,7 @@ class TestFate:
         assert [fate[-2:] for fate in back] == [(443, 1), (443, 0)]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_packet_breaks_the_router(bench, data: st.DataObject) -> None:  # type: ignore[no-untyped-def]
     names = [

@@ -358,7 +358,7 @@ def test_any_bytes_give_events_or_the_named_error(data: bytes) -> None:
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
     st.booleans(),
 )
-@settings(max_examples=400)
+@settings(max_examples=120)
 def test_damaged_conversations_give_events_or_the_named_error(
     changes: list[tuple[int, int]], at_server: bool
 ) -> None:

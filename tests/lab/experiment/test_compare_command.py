@@ -50,7 +50,7 @@ def test_the_table_the_files_and_a_verdict_that_was_not_expected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    short = ("--requests", "4", "--seeds", "1", "--warm-up", "6s", "--out", str(tmp_path / "out"))
+    short = ("--requests", "4", "--seeds", "1", "--warm-up", "2s", "--out", str(tmp_path / "out"))
     assert run(monkeypatch, "compare", world, *short, "--expect", "harms") == 1
     told = capsys.readouterr()
     lines = told.out.splitlines()
@@ -77,7 +77,7 @@ def test_an_algorithm_that_fails_is_named(
 ) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("PARAMS = {}\n\ndef decide(state):\n    raise ValueError('no idea')\n")
-    short = ("--requests", "2", "--seeds", "1", "--warm-up", "6s")
+    short = ("--requests", "2", "--seeds", "1", "--warm-up", "2s")
     assert run(monkeypatch, "compare", world, *short, "--algorithms", f"direct,{mine}") == 0
     told = capsys.readouterr().out
     assert "mine failed" in told
@@ -87,7 +87,7 @@ def test_an_algorithm_that_fails_is_named(
 def test_json_is_all_that_is_on_stdout(
     world: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = ("--requests", "2", "--seeds", "1", "--warm-up", "6s")
+    short = ("--requests", "2", "--seeds", "1", "--warm-up", "2s")
     assert run(monkeypatch, "compare", world, *short, "-o", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["prediction"]["one-relay"]["gain_ms"] == 60.0
