@@ -61,11 +61,15 @@ class Client:
         self._buffer += data
 
     def is_cut(self) -> bool:
+        """The process has done what it does: what is here now is all."""
+        self.socket.setblocking(False)
         try:
-            while self.socket.recv(1 << 20, socket.MSG_DONTWAIT):
+            while self.socket.recv(1 << 20):
                 pass
         except OSError:
             return False
+        finally:
+            self.socket.settimeout(5)
         return True
 
     def close(self) -> None:
