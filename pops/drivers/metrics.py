@@ -28,12 +28,58 @@ def collect(pop: PopProcess) -> Iterator[Family]:
             for (rule, verdict), count in sorted(pop.security.hits.items())
         ],
     )
+    yield from _pools(pop)
     yield Counter(
         "popnet_pop_dns_responses",
         "DNS responses by transport and RCODE.",
         [
             ({"transport": transport, "rcode": str(rcode)}, count)
             for (transport, rcode), count in sorted(pop.dns_stats.answers.items())
+        ],
+    )
+
+
+def _pools(pop: PopProcess) -> Iterator[Family]:
+    balancers = pop.balancers
+    names = balancers.names
+    members = [
+        ({"pool": pool, "member": names.get(one.tunnel, one.tunnel)}, one.tunnel)
+        for pool, each in sorted(balancers.pools.items())
+        for one in each.members
+    ]
+    conditions = {tunnel: balancers.condition(tunnel) for _, tunnel in members}
+    yield Gauge(
+        "popnet_pop_pool_member_up",
+        "1 while this PoP sends requests of the pool to the member.",
+        [(labels, float(conditions[tunnel].serves)) for labels, tunnel in members],
+    )
+    yield Counter(
+        "popnet_pop_pool_chosen",
+        "Requests that a member of a pool was chosen for, each time one was sent to it.",
+        [(labels, balancers.chosen[labels["pool"], labels["member"]]) for labels, _ in members],
+    )
+    tunnels = sorted({labels["member"]: tunnel for labels, tunnel in members}.items())
+    yield Gauge(
+        "popnet_pop_pool_outstanding",
+        "Requests of pools under way to a member.",
+        [({"member": name}, balancers.outstanding[tunnel]) for name, tunnel in tunnels],
+    )
+    yield Counter(
+        "popnet_pop_pool_checks",
+        "Health checks of members whose tunnel ends here, by result.",
+        [
+            ({"member": name, "result": result}, balancers.checks[name, result])
+            for name, _ in tunnels
+            for result in ("ok", "failed")
+        ],
+    )
+    yield Gauge(
+        "popnet_pop_pool_check_seconds",
+        "Smoothed round trip of the health checks of a member, as this PoP knows it.",
+        [
+            ({"member": name}, conditions[tunnel].check_s)
+            for name, tunnel in tunnels
+            if conditions[tunnel].check_s
         ],
     )
 

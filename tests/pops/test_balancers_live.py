@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
+from pops.drivers.metrics import collect
+from runtime.metrics import registry
 from wire.headers import RESPONSE_HEADERS, RESPONSE_META, serialize_headers
 
 HOST = "app.example.com"
@@ -201,5 +205,26 @@ def test_when_all_are_down(edge: Any) -> None:
         assert answer.status == 503
         assert b"No service of this pool is up" in answer.body
         assert not world.pops["A"].balancers.outstanding.total()
+
+    edge(scenario)
+
+
+def test_metrics_tell_of_the_pool(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        near, _, visitor = await start(world)
+        await members(visitor, 3)
+        near.status = 503
+        await world.until(seen_up(world, "near", up=False))
+        text = {
+            name: generate_latest(registry(partial(collect, pop), process=False)).decode()
+            for name, pop in world.pops.items()
+        }
+        at_a = text["A"].splitlines()
+        assert 'popnet_pop_pool_chosen_total{member="near",pool="www"} 3.0' in at_a
+        assert 'popnet_pop_pool_member_up{member="near",pool="www"} 0.0' in at_a
+        assert 'popnet_pop_pool_member_up{member="far",pool="www"} 1.0' in at_a
+        assert 'popnet_pop_pool_outstanding{member="near"} 0.0' in at_a
+        assert 'popnet_pop_pool_checks_total{member="far",result="ok"} 0.0' in at_a
+        assert 'popnet_pop_pool_checks_total{member="far",result="ok"} 0.0' not in text["C"]
 
     edge(scenario)
