@@ -152,10 +152,14 @@ class Prober:
         self._number = 0
         self._tokens = settings.budget_per_s
         self._tokens_at = 0.0
+        # What `handle_timer` found `next_at` to be, for as long as nothing else has happened.
+        self._next_at: float | None = None
 
     @property
     def next_at(self) -> float:
         """When `handle_timer` has something to do."""
+        if self._next_at is not None:
+            return self._next_at
         return min([link.due for link in self._links.values()], default=inf)
 
     def due(self, neighbor: str) -> float:
@@ -172,9 +176,11 @@ class Prober:
     def up(self, neighbor: str, now: float) -> None:
         """Its control connection has just come up."""
         heard = self.received(neighbor)
+        self._next_at = None
         self._links[neighbor] = _Link(self.settings, self._estimator.start(), heard, now)
 
     def down(self, neighbor: str) -> None:
+        self._next_at = None
         self._links.pop(neighbor, None)
 
     def measurement(self, neighbor: str) -> Measurement | None:
@@ -186,7 +192,8 @@ class Prober:
         return Measurement(link.estimate, link.jitter_s, loss, link.samples, link.sampled_at)
 
     def measured(self, neighbor: str) -> bool:
-        return self.measurement(neighbor) is not None
+        link = self._links.get(neighbor)
+        return link is not None and link.estimate is not None
 
     def outstanding(self, neighbor: str) -> int:
         link = self._links.get(neighbor)
@@ -202,6 +209,7 @@ class Prober:
             return False
         link.waiting_since = min(link.outstanding.values()) if link.outstanding else inf
         new = self._take(link, sent_at, now)
+        self._next_at = None
         link.due = self._due(link)
         return new
 
@@ -300,6 +308,7 @@ class Prober:
         """`due`: when this was to be called. If it is much later, it was this process that stood still: what came in
         meanwhile has not been read, and silence proves nothing."""
         effects: list[Effect] = []
+        soonest = inf
         by = now + _EARLY_S
         stood_still = now - due if due is not None and now - due > 0.1 else 0.0
         self._tokens = min(
@@ -312,6 +321,8 @@ class Prober:
                 link.waiting_since += stood_still
                 link.due = self._due(link)
             if link.due > by:
+                if link.due < soonest:
+                    soonest = link.due
                 continue
             if by >= self._death(link):
                 heard = self.received(neighbor)
@@ -322,7 +333,10 @@ class Prober:
                 link.heard = heard
                 link.waiting_since = now
             self._probe(neighbor, link, now, effects)
-            link.due = self._due(link)
+            link.due = due_next = self._due(link)
+            if due_next < soonest:
+                soonest = due_next
+        self._next_at = soonest
         return effects
 
     def _probe(self, neighbor: str, link: _Link, now: float, effects: list[Effect]) -> None:

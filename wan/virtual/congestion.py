@@ -36,7 +36,9 @@ class RoundTrips:
             if rtt_s < self.least_s:
                 self.least_s = rtt_s
         # Linux bounds the variation's share, not the sum: a steady path still gets 200 ms on top.
-        self.rto_s = min(MOST_RTO_S, self.srtt_s + max(LEAST_RTO_S, 4 * self.variation_s))
+        margin_s = 4 * self.variation_s
+        rto_s = self.srtt_s + (margin_s if margin_s > LEAST_RTO_S else LEAST_RTO_S)
+        self.rto_s = rto_s if rto_s < MOST_RTO_S else MOST_RTO_S
         self.backoff = 0
 
     @property

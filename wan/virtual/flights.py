@@ -356,7 +356,9 @@ class FlightsTransport(asyncio.Transport):
         return self._protocol.app
 
     def is_closing(self) -> bool:
-        return self._inner.is_closing()
+        transport = self._protocol.transport
+        assert transport is not None
+        return transport.is_closing()
 
     def close(self) -> None:
         self._protocol.close()

@@ -42,6 +42,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # What asyncio's base class keeps, and this class turns: the callbacks that are ready, and the wish to end.
     _ready: deque[asyncio.Handle]
     _stopping: bool
+    _closed: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heappush(self.agenda, (when, self.next(), timer, None))
         # Its cancel() tells us then (asyncio.events).
@@ -94,7 +96,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         # As the base class does it, without its checks for other threads: there are none.
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle

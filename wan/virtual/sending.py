@@ -49,6 +49,10 @@ class Timer(Enum):
     PERSIST = "persist"
 
 
+# Looking a member up costs as much as a call.
+_TIMEOUT, _PROBE = Timer.TIMEOUT, Timer.PROBE
+
+
 class Sender:
     """`due` is when `handle_timer` wants to be called; infinite when never."""
 
@@ -153,11 +157,19 @@ class Sender:
             self._pipe = size
             self.emit(unit)
             rounds = self.rounds
-            if rounds.srtt_s is not None and not self._probed and self._recover < 0:
-                wait = 2 * rounds.srtt_s + _LONE_S
-                if wait < rounds.rto_s and not rounds.backoff:
-                    self._timer, self.due = Timer.PROBE, now + wait
-                    return
+            if (
+                rounds.srtt_s is not None
+                and self._after is None
+                and not (self._probed or rounds.backoff or self._sacked)
+                and self._recover < 0
+            ):
+                # What `_arm` would say.
+                wait, timeout = 2 * rounds.srtt_s + _LONE_S, rounds.rto_s
+                if wait < timeout:
+                    self._timer, self.due = _PROBE, now + wait
+                else:
+                    self._timer, self.due = _TIMEOUT, now + timeout
+                return
             self._arm(now)
             return
         if not self._order and self.unsent and self._last_at > _BEFORE_ALL:

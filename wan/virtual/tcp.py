@@ -329,8 +329,13 @@ class Connection:
         return max(_LEAST_SEND_BUFFER, int(2 * sender.reno.window)) - sender.held
 
     def write(self, data: bytes) -> None:
-        self.sender.write(data)
-        self._push()
+        sender = self.sender
+        sender.write(data)
+        # As `_push`: this is how nearly everything goes out.
+        if self.state is _OPEN:
+            sender.push(self._loop.now)
+            if sender.due < self._armed:
+                self._arm()
 
     def finish(self) -> None:
         self.sender.finish()

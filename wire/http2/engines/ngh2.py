@@ -26,6 +26,7 @@ from ngh2 import (
     InformationalResponseReceived,
     NGH2Error,
     PingAcknowledged,
+    PingReceived,
     RequestReceived,
     ResponseReceived,
     SettingsReceived,
@@ -123,10 +124,13 @@ class Ngh2Engine:
         # whose last bytes the outer loop still holds.
         if self._dispatching:
             return
+        events = self._events()
+        if not events:
+            return
         self._dispatching = True
         sink = self._sink
         try:
-            while events := self._events():
+            while events:
                 if len(events) > _SUSPICIOUS and self._role is Role.SERVER:
                     events = self._without_stillborn(events)
                 for event in events:
@@ -142,8 +146,11 @@ class Ngh2Engine:
                         sink.request_received(event.stream_id, headers, event.end_stream)
                     elif isinstance(event, WindowUpdated):
                         sink.window_opened(event.stream_id)
-                    else:
+                    elif isinstance(event, PingAcknowledged):
+                        sink.ping_acknowledged(event.opaque_data)
+                    elif event.__class__ is not PingReceived:
                         self._dispatch_rare(event)
+                events = self._events()
         finally:
             self._dispatching = False
 
@@ -180,8 +187,6 @@ class Ngh2Engine:
                 self._sink.trailers_received(stream_id, list(trailers))
             case InformationalResponseReceived(stream_id, headers):
                 self._sink.response_received(stream_id, list(headers), False)
-            case PingAcknowledged(payload):
-                self._sink.ping_acknowledged(payload)
             case SettingsReceived(settings):
                 self._take_settings(settings)
             case GoAwayReceived(last_stream_id, code, debug):
