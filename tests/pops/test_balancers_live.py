@@ -30,7 +30,7 @@ def tunnels() -> list[dict[str, str]]:
 
 
 def pool(**more: Any) -> dict[str, Any]:
-    health = {"every": 0.05, "timeout": 1.0, "fall": 1, "rise": 1, **more.pop("health", {})}
+    health = {"every": 0.05, "timeout": 10.0, "fall": 1, "rise": 1, **more.pop("health", {})}
     members = [{"tunnel": "near", **more.pop("near", {})}, {"tunnel": "far"}]
     return {
         "tunnels": tunnels(),
@@ -52,8 +52,8 @@ class Service:
         fields = dict(message.headers)
         if fields.get(b"user-agent") != b"popnet-health":
             self.requests.append(fields[b":method"].decode())
-        if self.silent:
-            return
+            if self.silent:
+                return
         request.stream.send_headers(
             [
                 (b":status", b"%d" % self.status),
@@ -70,6 +70,8 @@ async def start(world: Any, **more: Any) -> tuple[Service, Service, Any]:
     near, far = Service(), Service()
     await world.connector("A", near, tunnel=NEAR)
     await world.connector("C", far, tunnel=FAR)
+    for name in ("near", "far"):
+        await world.until(serves(world, name, True))
     return near, far, await world.visitor("A")
 
 
@@ -79,9 +81,12 @@ async def members(visitor: Any, requests: int) -> Counter[str]:
     return Counter(one.get("popnet-tunnel") for one in answers)
 
 
-def seen_up(world: Any, name: str, up: bool) -> Any:
+def serves(world: Any, name: str, is_so: bool) -> Any:
+    """Whether all PoPs give it requests, or none: it is well, and there is a way."""
     ids = {"near": NEAR, "far": FAR}
-    return lambda: all(p.balancers.condition(ids[name]).up == up for p in world.pops.values())
+    return lambda: all(
+        p.balancers.condition(ids[name]).serves == is_so for p in world.pops.values()
+    )
 
 
 def test_proximity_and_what_follows_when_the_service_is_down(edge: Any) -> None:
@@ -89,10 +94,10 @@ def test_proximity_and_what_follows_when_the_service_is_down(edge: Any) -> None:
         near, _, visitor = await start(world)
         assert await members(visitor, 10) == {"near": 10}
         near.status = 503
-        await world.until(seen_up(world, "near", up=False))
+        await world.until(serves(world, "near", is_so=False))
         assert await members(visitor, 10) == {"far": 10}
         near.status = 200
-        await world.until(seen_up(world, "near", up=True))
+        await world.until(serves(world, "near", is_so=True))
         assert await members(visitor, 10) == {"near": 10}
 
     edge(scenario)
@@ -142,7 +147,7 @@ def test_a_session_stays_while_its_member_is_up(edge: Any) -> None:
         assert {one.get("popnet-tunnel") for one in again} == {home}
         assert not any(one.get("set-cookie") for one in again)
         (near if home == "near" else far).status = 503
-        await world.until(seen_up(world, home, up=False))
+        await world.until(serves(world, home, is_so=False))
         moved = await visitor.fetch("/", headers=[("cookie", cookie)])
         assert moved.status == 200
         assert moved.get("popnet-tunnel") != home
@@ -199,8 +204,8 @@ def test_when_all_are_down(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         near, far, visitor = await start(world)
         near.status = far.status = 500
-        await world.until(seen_up(world, "near", up=False))
-        await world.until(seen_up(world, "far", up=False))
+        await world.until(serves(world, "near", is_so=False))
+        await world.until(serves(world, "far", is_so=False))
         answer = await visitor.fetch("/")
         assert answer.status == 503
         assert b"No service of this pool is up" in answer.body
@@ -214,7 +219,7 @@ def test_metrics_tell_of_the_pool(edge: Any) -> None:
         near, _, visitor = await start(world)
         await members(visitor, 3)
         near.status = 503
-        await world.until(seen_up(world, "near", up=False))
+        await world.until(serves(world, "near", is_so=False))
         text = {
             name: generate_latest(registry(partial(collect, pop), process=False)).decode()
             for name, pop in world.pops.items()
