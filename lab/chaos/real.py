@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from lab.chaos.outcome import Outcome, loaded, outcome
 from lab.chaos.promises import Promise, agrees, lives, memory, once, right
 from lab.chaos.storm import CALM_S, storm
 from lab.driver import Lab, LabError
+from lab.visited import visited
 
 # What is still under way when the calm is over.
 _PATIENCE_S = 30.0
@@ -81,28 +81,13 @@ def _ledger(lab: Lab) -> dict[str, int]:
     twice: dict[str, int] = {}
     for visitor in list(lab.plan.world.visitors)[:1]:
         for host in lab.plan.world.dns:
-            told = _visit(lab, visitor, f"https://{host}/ledger")
+            told = visited(lab, visitor, f"https://{host}/ledger")
             fields = dict(told["headers"])
             if told["status"] == 200 and "x-twice" in fields:
                 twice |= json.loads(fields["x-twice"])
             else:
                 raise LabError(f"{host} does not tell what it was asked: {told['error']}")
     return twice
-
-
-def _visit(lab: Lab, visitor: str, url: str) -> dict[str, Any]:
-    task = {"url": url, "ca": str(lab.dir.pki / "ca.pem"), "timeout_s": 10.0}
-    done = lab.run(
-        visitor,
-        [sys.executable, "-m", "lab.probes.visit"],
-        input=json.dumps(task).encode(),
-        capture_output=True,
-        timeout=90.0,
-    )
-    if done.returncode != 0:
-        raise LabError(f"the probe failed: {done.stderr.decode(errors='replace').strip()[-300:]}")
-    visit: dict[str, Any] = json.loads(done.stdout)
-    return visit
 
 
 def _agrees(lab: Lab) -> Promise:
@@ -115,7 +100,7 @@ def _agrees(lab: Lab) -> Promise:
         time.sleep(_LOOK_S)
     host = next(iter(lab.plan.world.dns), None)
     for visitor in lab.plan.world.visitors if host is not None else ():
-        told = _visit(lab, visitor, f"https://{host}/")
+        told = visited(lab, visitor, f"https://{host}/")
         if told["error"] is not None or told["status"] != 200:
             differences.append(f"{visitor} is not served: {told['error'] or told['status']}")
     return agrees(differences, len(lab.plan.pops))

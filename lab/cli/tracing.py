@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -27,10 +25,9 @@ from lab.driver import Lab, LabError
 from lab.journey import Journey, journey
 from lab.rtts import current_rtts
 from lab.sites import site_that_answered
+from lab.visited import visited
 from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
-
-_RESOLVER = "198.18.0.53"
 
 
 class TraceBy(enum.StrEnum):
@@ -93,24 +90,10 @@ def send(
     parts = urlsplit(url if "//" in url else f"https://{url}/")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
-    task = {
-        "url": parts.geturl(),
-        "method": method.upper(),
-        "headers": {"user-agent": "popnet-trace", "accept": "*/*"},
-        "resolver": _RESOLVER,
-        "timeout_s": timeout_s,
-        "ca": str(lab.dir.pki / "ca.pem"),
-    }
-    done = lab.run(
-        visitor,
-        [sys.executable, "-m", "lab.probes.visit"],
-        input=json.dumps(task).encode(),
-        capture_output=True,
-        timeout=6 * timeout_s,
+    headers = {"user-agent": "popnet-trace", "accept": "*/*"}
+    visit = visited(
+        lab, visitor, parts.geturl(), method=method.upper(), headers=headers, timeout_s=timeout_s
     )
-    if done.returncode != 0:
-        raise LabError(f"the probe failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
-    visit: dict[str, Any] = json.loads(done.stdout)
     if visit["error"] is not None:
         return str(visit["error"])
     lands = next(row["lands"] for row in lab.wan("catchment")["rows"] if row["visitor"] == visitor)
