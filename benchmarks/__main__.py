@@ -8,7 +8,18 @@ import sys
 
 from benchmarks.report import Row, show
 
-NAMES = ("wan", "http", "lab", "bulk", "docker", "virtual", "flooding", "routing", "attacks", "steering")
+NAMES = (
+    "wan",
+    "http",
+    "lab",
+    "bulk",
+    "docker",
+    "virtual",
+    "flooding",
+    "routing",
+    "attacks",
+    "steering",
+)
 
 
 def main() -> int:

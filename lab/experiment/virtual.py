@@ -159,13 +159,13 @@ class _Truths:
             self._truth = Truth.of(world.plan, world.rtt_s, there)
         return self._truth
 
-    def exits(self, tunnel: str | None) -> list[str]:
-        """PoPs that hold a connection of this tunnel."""
+    def exits(self, site: str) -> list[str]:
+        """PoPs that hold a connection from this site."""
         return [
             name
             for name, node in self._world.nodes.items()
             if node.pop is not None
-            and any(connection.tunnel_name == tunnel for connection in node.pop.registry)
+            and any(connection.site == site for connection in node.pop.registry)
         ]
 
 
@@ -179,12 +179,11 @@ def _measure(
 
     async def one(ask: Ask) -> None:
         host = urlsplit(ask.url).hostname or ""
-        record = world.plan.world.dns.get(host)
         site = site_of(world.plan, host)
         truth, lands = truths.now(), world.lands(ask.visitor) or ""
         best_s = None
         if site is not None and lands:
-            best_s, _ = truth.best(lands, truths.exits(record.tunnel if record else None), site)
+            best_s, _ = truth.best(lands, truths.exits(site), site)
         started = world.loop.now
         headers = {"x-request-id": f"{ask.seed}-{ask.pair_id}"}
         visit = await world.asking(ask.visitor, ask.url, headers=headers, timeout_s=timeout_s)

@@ -306,6 +306,12 @@ def test_an_unusable_policy_says_where(document: str, key: str, allowed: str) ->
     assert allowed in str(caught.value)
 
 
+@pytest.mark.parametrize("document", [b'{"rules": "\xff"}', b"[" * 100_000, b"\x00"])
+def test_bytes_that_are_no_policy_are_refused_as_that(document: bytes) -> None:
+    with pytest.raises(PolicyError):
+        parse_policy(document)
+
+
 def test_keys_that_cannot_be_used_are_refused_at_once() -> None:
     shared = {"keys": [{"kty": "oct", "k": "AAAA", "kid": "s", "alg": "HS256"}]}
     with pytest.raises(PolicyError, match="no usable key"):

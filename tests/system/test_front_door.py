@@ -92,7 +92,7 @@ class Front:
 
     def token(self, audience: str) -> str:
         claims = {"aud": audience, "exp": time.time() + 600}
-        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "k"})
+        return str(jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "k"}))
 
 
 @pytest.fixture(scope="module")

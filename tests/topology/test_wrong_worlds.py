@@ -57,6 +57,8 @@ WRONG = {
     "RTT to itself": ("{FRA: 14}", "{LHR: 14}", 3, 27, "internet.rtt_ms.LHR.LHR", "twice", "two different", ""),
     "RTT told twice": ("FRA: 14}", "FRA: 14}, FRA: {LHR: 15}", 3, 48, "internet.rtt_ms.FRA.LHR", "15, but 14 in line 3", "one_way_ms", ""),
     "unknown site": ("site: dublin", "site: dubln", 6, 23, "tunnels.app.site", "no site", "dublin", "'dublin'?"),
+    "unknown replica": ("site: dublin", "site: [dublin, dubln]", 6, 32, "tunnels.app.site[1]", "no site", "dublin", "'dublin'?"),
+    "replica twice": ("site: dublin", "site: [dublin, dublin]", 6, 32, "tunnels.app.site[1]", "'dublin' twice", "once", ""),
     "unknown tunnel": ("tunnel: app", "tunnel: ap", 7, 33, "dns.app.example.com.tunnel", "no tunnel", "app", "'app'?"),
     "no target": ("{tunnel: app}", "{}", 7, 7, "dns.app.example.com", "no target", "tunnel or load_balancer", ""),
     "two targets": ("{tunnel: app}", "{tunnel: app, load_balancer: b}}\nload_balancers: {b: {pool: [app]}", 7, 7, "dns.app.example.com", "tunnel and load_balancer", "one of", ""),
