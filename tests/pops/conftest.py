@@ -466,11 +466,12 @@ class Edge:
             "pops": [{"name": n, "address": self.address(n)} for n in names],
             "neighbors": [n for n in names if (name, n) in mesh],
             "nodes": [{"name": n, "address": self.address(n)} for n in names],
-            # On loopback nothing takes long, and a test waits for all of it.
+            # On loopback nothing takes long, and a test waits for all of it. But a busy machine may stand still, and
+            # that is no silence.
             "routing": {
                 "hop_limit": 8,
                 "flooding": {"min_interval": 0.01, "hold": 0.001, "recompute": 0.005},
-                "probe": {"burst": 2, "burst_gap": 0.001},
+                "probe": {"burst": 2, "burst_gap": 0.001, "dead_after": 5.0},
                 **changes.pop("routing", {}),
             },
             "timeouts": {"first_try": 0.2, **changes.pop("timeouts", {})},
