@@ -168,7 +168,12 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Schema:
         "exclusiveMaximum": kind.lt,
     }
     name = "integer" if isinstance(kind, inspect.IntType) else "number"
-    return {"type": name, **{key: value for key, value in bounds.items() if value is not None}}
+    return {"type": name, **{key: _plain_number(v) for key, v in bounds.items() if v is not None}}
+
+
+def _plain_number(value: float) -> float:
+    """0 for 0.0: `typing` makes one of equal annotations, and which of the two stands there hangs on who came first."""
+    return int(value) if value == int(value) else value
 
 
 def _limits(
