@@ -13,7 +13,6 @@ from typing import Any
 from lab import jsonlines
 from lab.jsonlines import UnreachableError
 from lab.rundir import RUN_VARIABLE, RunDir, RunDirError
-from lab.worlds import load_world
 from topology.plan import Plan
 from topology.problems import WorldError
 
@@ -136,6 +135,9 @@ def up(
     Without a name the lab has that of its world, which is known only when the file has been read: the
     supervisor is then started a little later.
     """
+    # Here, and not above: it brings networkx, and most commands bring nothing up.
+    from lab.worlds import load_world
+
     if name is None:
         plan = Plan.of(load_world(file, algorithm))
         launch = Launch(RunDir.of(plan.name))

@@ -49,6 +49,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+@app.callback()
+def _commands() -> None:
+    # Without it, an application with one command would take no name of a command.
+    pass
+
+
 NameOption = Annotated[
     str | None, typer.Option("-n", "--name", help="Which lab, when several run side by side.")
 ]
@@ -57,30 +64,31 @@ FormatOption = Annotated[
 ]
 NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.", metavar="NODE")]
 
-# Each registers its commands when it is imported.
-_MODULES = (
-    "running",
-    "inside",
-    "tracing",
-    "why",
-    "routes",
-    "nodes",
-    "links",
-    "watching",
-    "checking",
-    "composing",
-    "policy",
-    "chaos",
-    "dns",
-    "fidelity",
-    "run",
-    "run_virtual",
-    "compare",
-    "replay",
-    "plot",
-    "recovery",
-    "parity",
-)
+# Module -> the commands that it registers when it is imported. Only the one that is asked for is imported: all of them
+# together take a second.
+COMMANDS = {
+    "tracing": ("trace",),
+    "running": ("up", "first-request", "down", "status"),
+    "inside": ("exec", "curl"),
+    "why": ("why",),
+    "routes": ("routes", "graph", "lsdb"),
+    "nodes": ("kill", "vanish", "start", "pause", "resume", "drain"),
+    "links": ("link", "catchment"),
+    "watching": ("events", "logs", "capture", "metrics"),
+    "checking": ("validate", "doctor"),
+    "composing": ("compose",),
+    "policy": ("policy",),
+    "dns": ("dns", "pools"),
+    "fidelity": ("fidelity",),
+    "run": ("run", "load"),
+    "run_virtual": ("get",),
+    "chaos": ("chaos",),
+    "compare": ("compare",),
+    "replay": ("replay",),
+    "plot": ("plot",),
+    "recovery": ("recovery",),
+    "parity": ("parity",),
+}
 
 
 def open_lab(name: str | None = None) -> Lab:
@@ -122,7 +130,9 @@ def _or_in_containers(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    for module in _MODULES:
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    # Help, and what is no command, need all of them.
+    for module in [name for name, held in COMMANDS.items() if asked in held] or COMMANDS:
         importlib.import_module(f"lab.cli.{module}")
     try:
         code = app(standalone_mode=False)

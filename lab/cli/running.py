@@ -22,7 +22,6 @@ from lab.drivers import base
 from lab.drivers.local import LocalDriver
 from lab.gateway import ports
 from lab.rundir import labs
-from lab.worlds import DEFAULT_WORLD
 
 
 class Driver(enum.StrEnum):
@@ -101,6 +100,8 @@ def up(
     All or nothing: either every PoP serves and every tunnel is connected, or nothing is left behind.
     An ordinary user needs no rights beyond user namespaces and an openable /dev/net/tun (`popnet doctor`).
     """
+    from lab.worlds import DEFAULT_WORLD
+
     # `kill PID` and a closed terminal end the lab as orderly as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -26,7 +26,6 @@ from lab.journey import Journey, journey
 from lab.rtts import current_rtts
 from lab.sites import site_that_answered
 from lab.visited import visited
-from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
 
@@ -77,6 +76,7 @@ def _virtually(
 ) -> Journey | str:
     from lab.drivers import virtual_trace
     from lab.drivers.virtual import VirtualWorld
+    from lab.worlds import DEFAULT_WORLD, load_world
 
     with VirtualWorld(Plan.of(load_world(file or DEFAULT_WORLD))) as world:
         world.start()

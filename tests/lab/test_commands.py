@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from lab import quantities
+from lab.cli.app import COMMANDS, app
 from lab.driver import LabError, known
 
 
@@ -35,3 +38,20 @@ def test_names_are_found_in_any_case_and_near_misses_are_told() -> None:
         known("sau-paulo", names, "node")
     with pytest.raises(LabError, match="known: NRT, tokyo, sao-paulo"):
         known("quito", names, "node")
+
+
+def test_every_command_is_found_in_its_module() -> None:
+    """Only the module that is named for a command is imported: a wrong name would hide the command."""
+    for module in COMMANDS:
+        importlib.import_module(f"lab.cli.{module}")
+    found: dict[str, set[str]] = {}
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__.rstrip("_").replace("_", "-")
+        found.setdefault(command.callback.__module__.rpartition(".")[2], set()).add(name)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        callback = group.typer_instance.registered_commands[0].callback
+        assert callback is not None
+        found.setdefault(callback.__module__.rpartition(".")[2], set()).add(str(group.name))
+    assert found == {module: set(names) for module, names in COMMANDS.items()}
