@@ -18,6 +18,7 @@ import msgspec
 
 from lab import adminhttp, configs
 from lab.jsonlines import UnreachableError
+from lab.routed import routed
 from lab.supervisor_nodes import NodeHandle, tail
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ async def _bring_up(lab: Supervisor, waiting_for: list[str]) -> None:
                 connectors.create_task(connected, name=f"{site} {name}")
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+    now("waiting for routes to every tunnel")
+    tunnels = {configs.connector_names(lab.plan, site)[name][0] for site, name, _ in wanted}
+    while not await routed(lab.run, lab.plan.pops, tunnels):  # noqa: ASYNC110 nobody calls us
+        await asyncio.sleep(_LOOK_AGAIN_S)
     now("waiting for the gateway")
     await lab.changes.until(lambda: lab.gateway.ready or lab.gateway.trouble is not None)
     if (why := lab.gateway.trouble) is not None:

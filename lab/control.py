@@ -29,6 +29,7 @@ from lab.compose import ALL_OR_NOTHING
 from lab.gateway.child import GatewayProcess
 from lab.gateway.ports import SOCKS_PORT, WEB_PORT, Wanted
 from lab.jsonlines import Message, RefusedError, UnreachableError
+from lab.routed import routed
 from lab.rundir import RUN_VARIABLE, RunDir
 from lab.supervisor_links import LinkFollower
 from lab.supervisor_nodes import Changes, NodeHandle, handles, summary
@@ -155,13 +156,15 @@ class Control:
         return self.wan_ready and all(one.ready for one in self.nodes.values())
 
     async def _all_connected(self) -> bool:
+        tunnels = set()
         for site in self.plan.world.sites:
             programs = {
                 one.name: one for one in configs.agent_config(self.plan, self.run, site).programs
             }
-            for name, (_, wanted) in configs.connector_names(self.plan, site).items():
+            for name, (tunnel, wanted) in configs.connector_names(self.plan, site).items():
                 if programs[name].entry is None:
                     continue
+                tunnels.add(tunnel)
                 try:
                     path = self.run.node(site) / f"{name}.sock"
                     answer = await adminhttp.request_async(path, "GET", "/ready")
@@ -169,7 +172,7 @@ class Control:
                         return False
                 except (UnreachableError, ValueError):
                     return False
-        return True
+        return await routed(self.run, self.plan.pops, tunnels)
 
     def _welcome(self) -> str:
         port = os.environ.get("POPNET_WEB_PORT") or "8080"

@@ -75,6 +75,7 @@ class Admin:
             "overlay_up": len(pop.overlay.up()),
             "overlay_neighbors": len(pop.overlay.neighbors),
             "tunnel_connections": pop.registry.count,
+            "routes_to": [one.name for one in pop.config.tunnels if pop.routes(one.id)],
         }
         return _json(fields, 200 if pop.ready else 503)
 

@@ -117,19 +117,24 @@ def test_a_dead_wan_process_is_replaced_and_every_node_attaches_again(lab: Lab) 
     until(lambda: connections_up(lab) == 4, "all tunnel connections")
 
 
-def test_pops_learn_of_a_changed_link_at_once(lab: Lab) -> None:
+def test_pops_measure_a_changed_link(lab: Lab) -> None:
     def rtt_known_to(pop: str) -> float | None:
         for link in lab.admin(pop, "GET", "/routes").json()["links"]:
             if {link["from"], link["to"]} == {"LHR", "IAD"}:
                 return float(link["rtt_ms"])
         return None
 
+    def known(what: Callable[[float | None], bool]) -> Callable[[], bool]:
+        return lambda: all(what(rtt_known_to(pop)) for pop in lab.plan.pops)
+
+    # Nobody tells them: each new probe moves the estimate by three tenths of the way.
     lab.wan("set", changes=[{"from": "LHR", "to": "IAD", "both": True, "set": {"rtt_s": 0.4}}])
-    until(lambda: all(rtt_known_to(pop) == 400 for pop in lab.plan.pops), "the new RTT", 5.0)
+    until(known(lambda rtt: rtt is not None and rtt > 250), "the new RTT", 15.0)
     lab.wan("set", changes=[{"from": "LHR", "to": "IAD", "set": {"down": True}}])
-    until(lambda: all(rtt_known_to(pop) is None for pop in lab.plan.pops), "no such link", 5.0)
+    until(known(lambda rtt: rtt is None), "no such link", 15.0)
     lab.wan("reset", pairs=None)
-    until(lambda: all(rtt_known_to(pop) == 20 for pop in lab.plan.pops), "the old RTT", 5.0)
+    # Measured anew, from its first probe on.
+    until(known(lambda rtt: rtt is not None and rtt < 60), "the old RTT", 20.0)
 
 
 def test_a_killed_agent_takes_its_node_along_and_start_makes_a_new_one(lab: Lab) -> None:
