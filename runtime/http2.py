@@ -455,12 +455,15 @@ class Http2Connection(asyncio.BufferedProtocol):
             return
         engine = self._engine
         try:
-            while engine.want_write and not self._paused:
+            while not self._paused:
                 data = engine.data_to_send(_FLUSH)
                 if not data:
                     break
-                self.bytes_out += len(data)
+                size = len(data)
+                self.bytes_out += size
                 transport.write(data)
+                if size < _FLUSH and not engine.want_write:
+                    break
         except Http2Error as error:
             self._fail(error)
             return

@@ -34,6 +34,8 @@ class Probes:
         self._on_dead = on_dead
         self._clock = clock
         self._controls: dict[str, Http2Connection] = {}
+        # Kept, for asyncio.get_running_loop() asks the kernel for our pid each time, and this is done for every probe.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = inf
 
@@ -43,6 +45,7 @@ class Probes:
 
     def up(self, neighbor: str, control: Http2Connection) -> None:
         self._controls[neighbor] = control
+        self._loop = asyncio.get_running_loop()
         self.prober.up(neighbor, self._clock())
         self._look()
 
@@ -87,6 +90,6 @@ class Probes:
             self._timer.cancel()
             self._timer = None
         self._armed_for = due
-        if due < inf:
+        if due < inf and self._loop is not None:
             wait = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
+            self._timer = self._loop.call_later(wait, self._ring)

@@ -30,7 +30,52 @@ Ts = TypeVarTuple("Ts")
 _MANY_CANCELLED = 256
 # So many turns at one moment are no start of a large world, but a program that calls itself for ever.
 MOST_TURNS = 1_000_000
-_Timer = asyncio.TimerHandle
+
+
+class _Callback(asyncio.Handle):
+    """As its base class makes it, without looking whether the loop is in debug mode: it is done for every event."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        slots = cast(Any, self)
+        slots._callback = callback
+        slots._args = args
+        slots._loop = loop
+        slots._context = contextvars.copy_context() if context is None else context
+        slots._cancelled = False
+        slots._repr = slots._source_traceback = None
+
+
+class _Timer(asyncio.TimerHandle):
+    """The same with a time."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        slots = cast(Any, self)
+        slots._callback = callback
+        slots._args = args
+        slots._loop = loop
+        slots._context = contextvars.copy_context() if context is None else context
+        slots._cancelled = False
+        slots._repr = slots._source_traceback = None
+        slots._when = when
+        # Its cancel() tells us then (asyncio.events).
+        slots._scheduled = True
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -74,10 +119,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         if self._closed:
             self._check_closed()
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         heappush(self.agenda, (when, self.next(), timer, None))
-        # Its cancel() tells us then (asyncio.events).
-        cast(Any, timer)._scheduled = True
         return timer
 
     def call_later(
@@ -87,7 +130,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_at(self.now + delay, callback, *args, context=context)
+        # As `call_at`: nearly every timer is asked for so.
+        if self._closed:
+            self._check_closed()
+        when = self.now + delay
+        timer = _Timer(when, callback, args, self, context)
+        heappush(self.agenda, (when, self.next(), timer, None))
+        return timer
 
     def call_soon(
         self,
@@ -98,7 +147,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # As the base class does it, without its checks for other threads: there are none.
         if self._closed:
             self._check_closed()
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Callback(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -128,9 +177,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._run_those_alive()
             return
         for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+            handle = cast(Any, ready.popleft())
+            if handle._cancelled:
+                continue
+            # As Handle._run does it.
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 as asyncio's own loop does
+                self._failed(handle, error)
+
+    def _failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        message = f"Exception in callback {handle!r}"
+        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _advance(self) -> None:
         """To the next time at which anything happens; carry out or make ready all that happens then."""
@@ -164,7 +224,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     self.now = now = when
                     self._turns = 0
                 heappop(agenda)
-                cast(Any, what)._scheduled = False
+                what._scheduled = False  # type: ignore[attr-defined]
                 ready.append(what)
             if self._stopping:
                 return

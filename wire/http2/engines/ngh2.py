@@ -100,7 +100,10 @@ class Ngh2Engine:
         except NGH2Error as error:
             self._dispatch()
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, str(error)) from error
-        self._dispatch()
+        if not self._dispatching:
+            events = self._events()
+            if events:
+                self._tell(events)
 
     def data_to_send(self, limit: int) -> bytes:
         try:
@@ -109,7 +112,10 @@ class Ngh2Engine:
             return b""
         except NGH2Error as error:
             raise Http2Error(ErrorCode.INTERNAL_ERROR, str(error)) from error
-        self._dispatch()
+        if not self._dispatching:
+            events = self._events()
+            if events:
+                self._tell(events)
         return data
 
     @property
@@ -120,13 +126,12 @@ class Ngh2Engine:
             return False
 
     def _dispatch(self) -> None:
+        if not self._dispatching:
+            self._tell(self._events())
+
+    def _tell(self, events: Sequence[ngh2.Event]) -> None:
         # Never nested: a callback that makes us write (a ping, say) would otherwise get to see the end of a stream
         # whose last bytes the outer loop still holds.
-        if self._dispatching:
-            return
-        events = self._events()
-        if not events:
-            return
         self._dispatching = True
         sink = self._sink
         try:
@@ -136,6 +141,10 @@ class Ngh2Engine:
                 for event in events:
                     if isinstance(event, DataReceived):
                         sink.body_received(event.stream_id, event.data, event.end_stream)
+                    elif isinstance(event, PingAcknowledged):
+                        sink.ping_acknowledged(event.opaque_data)
+                    elif isinstance(event, PingReceived):
+                        continue
                     elif isinstance(event, StreamClosed):
                         sink.stream_closed(event.stream_id, event.error_code)
                     elif isinstance(event, ResponseReceived):
@@ -146,9 +155,7 @@ class Ngh2Engine:
                         sink.request_received(event.stream_id, headers, event.end_stream)
                     elif isinstance(event, WindowUpdated):
                         sink.window_opened(event.stream_id)
-                    elif isinstance(event, PingAcknowledged):
-                        sink.ping_acknowledged(event.opaque_data)
-                    elif event.__class__ is not PingReceived:
+                    else:
                         self._dispatch_rare(event)
                 events = self._events()
         finally:
