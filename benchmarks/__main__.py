@@ -17,6 +17,7 @@ NAMES = (
     "virtual",
     "flooding",
     "routing",
+    "policy",
     "attacks",
     "steering",
 )

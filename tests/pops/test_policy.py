@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Any
 
@@ -253,8 +254,12 @@ def signed(key: Any = EC_KEY, algorithm: str = "ES256", kid: str = "e", **claims
         (signed()[:-6], "wrong"),
         ("no token", "nobody known"),
         ("x." * 5000, "too long"),
-        (jwt.encode(CLAIMS, None, algorithm="none", headers={"kid": "e"}), "wrong"),
-        (jwt.encode(CLAIMS, "k" * 32, algorithm="HS256", headers={"kid": "e"}), "wrong"),
+        (jwt.encode(CLAIMS, None, algorithm="none", headers={"kid": "e"}), "nobody known"),
+        (jwt.encode(CLAIMS, "k" * 32, algorithm="HS256", headers={"kid": "e"}), "nobody known"),
+        (jwt.encode(CLAIMS, EC_KEY, "ES256", headers={"kid": "e", "crit": ["x"]}), "nobody known"),
+        (urlsafe_b64encode(b"[" * 5000).decode() + ".e30.AAAA", "nobody known"),
+        (signed().replace(".", "\xe9.", 1), "nobody known"),
+        (signed().rpartition(".")[0] + ".\xe9", "wrong"),
     ],
 )
 def test_a_token_opens_when_all_of_it_is_right(token: str, problem: str | None) -> None:
@@ -267,6 +272,13 @@ def test_a_token_opens_when_all_of_it_is_right(token: str, problem: str | None) 
         assert verdict.passes == (problem is None), verdict
         assert problem is None or problem in verdict.detail
     assert ask(judge).detail == "a token is needed"
+
+
+def test_a_token_that_was_once_proven_expires_all_the_same() -> None:
+    judge = Judge(policy({"action": "require", "require": "jwt"}, issuers=ISSUERS))
+    headers = {"cf-access-jwt-assertion": signed()}
+    assert ask(judge, headers=headers).passes
+    assert "expired" in ask(judge, headers=headers, wall=NOON + 66).detail
 
 
 @pytest.mark.parametrize(
