@@ -12,17 +12,18 @@ All or nothing: whatever ends or does not come in time fails the whole.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from lab import adminhttp, configs
+from lab.children import Zygote
+from lab.gateway.child import GatewayProcess
 from lab.jsonlines import UnreachableError
 from lab.routed import routed
-from lab.supervisor_nodes import NodeHandle, tail
-
-if TYPE_CHECKING:
-    from lab.supervisor import Supervisor
+from lab.rundir import RunDir
+from lab.supervisor_nodes import Changes, NodeHandle, tail
+from topology.plan import Plan
 
 _BAD_INPUT = 2
 _ABORTED = 4
@@ -41,7 +42,27 @@ class BringUpError(Exception):
         self.why, self.code, self.log = why, code, log
 
 
-async def bring_up(lab: Supervisor) -> None:
+class Lab(Protocol):
+    """What is brought up; `lab.supervisor` has it."""
+
+    run: RunDir
+    plan: Plan
+    changes: Changes
+    nodes: dict[str, NodeHandle]
+    zygote: Zygote
+    gateway: GatewayProcess
+    preloaded: bool
+    wan_ready: bool
+
+    def tell(self, **message: Any) -> None:
+        """How it goes, to whoever waits."""
+
+    def write_files(self) -> None: ...
+
+    def start_wan(self) -> None: ...
+
+
+async def bring_up(lab: Lab) -> None:
     patience = _PATIENCE_S + _PATIENCE_PER_NODE_S * len(lab.nodes)
     waiting_for: list[str] = [""]
     try:
@@ -53,7 +74,7 @@ async def bring_up(lab: Supervisor) -> None:
         ) from None
 
 
-async def _bring_up(lab: Supervisor, waiting_for: list[str]) -> None:
+async def _bring_up(lab: Lab, waiting_for: list[str]) -> None:
     def now(what: str) -> None:
         waiting_for[0] = what
         lab.tell(say=what)
@@ -93,7 +114,7 @@ async def _bring_up(lab: Supervisor, waiting_for: list[str]) -> None:
         raise BringUpError(why, _BAD_INPUT, lab.gateway.log)
 
 
-async def _until_ready(lab: Supervisor, group: list[NodeHandle]) -> None:
+async def _until_ready(lab: Lab, group: list[NodeHandle]) -> None:
     await lab.changes.until(lambda: all(one.ready or one.trouble for one in group))
     for handle in group:
         if (why := handle.trouble) is not None:
@@ -101,7 +122,7 @@ async def _until_ready(lab: Supervisor, group: list[NodeHandle]) -> None:
             raise BringUpError(why, _MACHINE_CANNOT if handle.ended else _ABORTED, log)
 
 
-def _connectors(lab: Supervisor) -> list[tuple[str, str, int]]:
+def _connectors(lab: Lab) -> list[tuple[str, str, int]]:
     """(site, program, connections) of every connector that can tell how it is."""
     found = []
     for site in lab.plan.world.sites:
@@ -112,7 +133,7 @@ def _connectors(lab: Supervisor) -> list[tuple[str, str, int]]:
     return found
 
 
-async def _connected(lab: Supervisor, site: str, name: str, connections: int) -> None:
+async def _connected(lab: Lab, site: str, name: str, connections: int) -> None:
     path = lab.run.node(site) / f"{name}.sock"
     while True:
         if (why := lab.nodes[site].trouble) is not None:

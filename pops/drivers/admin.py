@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -24,21 +25,22 @@ from runtime.metrics import registry
 from wire.errors import UNREADABLE
 
 if TYPE_CHECKING:
-    from pops.process import PopProcess
+    from pops.pop import Pop
 
 
 def _json(value: object, status: int = 200) -> Answer:
     return status, JSON, json.dumps(value, indent=1).encode() + b"\n"
 
 
-def _measured_s(pop: PopProcess, neighbor: str) -> float | None:
+def _measured_s(pop: Pop, neighbor: str) -> float | None:
     found = pop.link_state.probes.prober.measurement(neighbor)
     return None if found is None else found.rtt_s
 
 
 class Admin:
-    def __init__(self, pop: PopProcess, path: str) -> None:
+    def __init__(self, pop: Pop, path: str, drain: Callable[[], None]) -> None:
         self._pop = pop
+        self._drain = drain
         self._server = AdminServer(
             path,
             {
@@ -196,5 +198,5 @@ class Admin:
         )
 
     def drain(self, request: AdminRequest) -> Answer:
-        self._pop.drain()
+        self._drain()
         return _json({"draining": True})

@@ -7,21 +7,17 @@ of the answer came, `core/failover` says whether the request may go again, and a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pops.core import pages
 from pops.core.failover import may_repeat
 from pops.core.pages import Problem
 from pops.core.registry import Connection
+from pops.drivers.proxy import Proxy
 from runtime.http2 import Http2Connection
 from runtime.splice import Splice
 from runtime.streams import Headers, Stream
 from runtime.transports import Discard
 from wire.http2.engine import ErrorCode, code_name
 from wire.overlay import Fault, FaultCode
-
-if TYPE_CHECKING:
-    from pops.drivers.proxy import Proxy
 
 _DISCARD = Discard()
 # One connector may be at fault where another one of its tunnel is not.

@@ -10,10 +10,10 @@ from pops.drivers.stats import BUCKETS, ROLES
 from runtime.metrics import Counter, Family, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from pops.process import PopProcess
+    from pops.pop import Pop
 
 
-def collect(pop: PopProcess) -> Iterator[Family]:
+def collect(pop: Pop) -> Iterator[Family]:
     yield Gauge("popnet_pop_ready", "1 while the PoP takes new work.", [({}, float(pop.ready))])
     yield from _requests(pop)
     yield from _visitors(pop)
@@ -39,7 +39,7 @@ def collect(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _pools(pop: PopProcess) -> Iterator[Family]:
+def _pools(pop: Pop) -> Iterator[Family]:
     balancers = pop.balancers
     names = balancers.names
     members = [
@@ -84,7 +84,7 @@ def _pools(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _hardening(pop: PopProcess) -> Iterator[Family]:
+def _hardening(pop: Pop) -> Iterator[Family]:
     visitors = pop.visitors.snapshot()
     yield Counter(
         "popnet_pop_visitor_connections_refused",
@@ -127,7 +127,7 @@ def _hardening(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _requests(pop: PopProcess) -> Iterator[Family]:
+def _requests(pop: Pop) -> Iterator[Family]:
     stats = pop.proxy.stats
     yield Counter(
         "popnet_pop_requests",
@@ -168,7 +168,7 @@ def _requests(pop: PopProcess) -> Iterator[Family]:
     yield Gauge("popnet_pop_exchanges", "Requests under way.", [({}, len(pop.proxy.exchanges))])
 
 
-def _visitors(pop: PopProcess) -> Iterator[Family]:
+def _visitors(pop: Pop) -> Iterator[Family]:
     snapshot = pop.visitors.snapshot()
     yield Gauge(
         "popnet_pop_visitor_connections",
@@ -187,7 +187,7 @@ def _visitors(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _tunnels(pop: PopProcess) -> Iterator[Family]:
+def _tunnels(pop: Pop) -> Iterator[Family]:
     tunnels = pop.tunnels
     held = Tally(connection.tunnel_name for connection in pop.registry)
     yield Gauge(
@@ -217,7 +217,7 @@ def _tunnels(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _overlay(pop: PopProcess) -> Iterator[Family]:
+def _overlay(pop: Pop) -> Iterator[Family]:
     neighbors = pop.overlay.neighbors
     yield Gauge(
         "popnet_pop_overlay_up",
@@ -232,7 +232,7 @@ def _overlay(pop: PopProcess) -> Iterator[Family]:
     )
 
 
-def _measured(pop: PopProcess) -> Iterator[Family]:
+def _measured(pop: Pop) -> Iterator[Family]:
     prober = pop.link_state.probes.prober
     found = {name: prober.measurement(name) for name in pop.overlay.neighbors}
     links = [({"neighbor": name}, one) for name, one in found.items() if one is not None]

@@ -18,15 +18,12 @@ from pops.core.failover import RetryBudget
 from pops.core.ingress import Ingress, Visitor
 from pops.core.registry import Connection
 from pops.drivers.balancers import PoolChoice
-from pops.drivers.exchange import Exchange
-from pops.drivers.ingress import IngressExchange
 from pops.drivers.recent import RecentRequests
 from pops.drivers.stats import ProxyStats
-from pops.drivers.transit import TransitExchange
 from routing.api import Outcome, Path
 from runtime.clock import Clock
 from runtime.http2 import Http2Connection
-from runtime.streams import Headers, Peer, Stream
+from runtime.streams import Headers, Peer
 
 _VISITORS_REMEMBERED = 4096
 _MOST_KEEPING = 256
@@ -59,7 +56,17 @@ class World(Protocol):
     def outcome(self, outcome: Outcome, algorithm: str) -> None: ...
 
 
+class Watched(Protocol):
+    """A request under way: see `drivers.exchange`."""
+
+    quiet_since: float
+
+    def look(self, now: float) -> None: ...
+
+
 class Proxy:
+    """What all requests of a PoP share."""
+
     def __init__(
         self,
         me: str,
@@ -86,21 +93,13 @@ class Proxy:
             share=limits.retry_share, floor_per_s=limits.retries_per_s, now=clock()
         )
         self.recent = RecentRequests()
-        self.exchanges: dict[Exchange, None] = {}
+        self.exchanges: dict[Watched, None] = {}
         self._country_of = country_of
         self._visitors: dict[tuple[str, bool, str, str], Visitor] = {}
         # Fine enough that an inner hop's patience ends before an outer one's.
         self._tick = min(0.25, timeouts.response_head / 40, timeouts.idle / 40, timeouts.doubt / 4)
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
-
-    def on_visitor(self, stream: Stream) -> IngressExchange:
-        """A visitor opened a stream."""
-        return IngressExchange(self, stream)
-
-    def on_neighbor(self, stream: Stream) -> TransitExchange:
-        """A neighbour sent a request on (a stream on its data connection)."""
-        return TransitExchange(self, stream)
 
     @property
     def keep_bytes(self) -> int:
@@ -125,7 +124,7 @@ class Proxy:
             self._visitors[key] = visitor
         return visitor
 
-    def watch(self, exchange: Exchange) -> None:
+    def watch(self, exchange: Watched) -> None:
         self.exchanges[exchange] = None
         if self._sweeper is None:
             self._swept_at = self.clock()

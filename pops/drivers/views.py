@@ -14,7 +14,7 @@ from routing.explain import Explanation, stepwise
 from routing.lsa import version
 
 if TYPE_CHECKING:
-    from pops.process import PopProcess
+    from pops.pop import Pop
     from routing.table import RouteTable
 
 
@@ -26,7 +26,7 @@ def _s(seconds: float) -> float:
     return round(seconds, 3)
 
 
-def _names(pop: PopProcess) -> dict[str, str]:
+def _names(pop: Pop) -> dict[str, str]:
     return {tunnel.id: tunnel.name for tunnel in pop.config.tunnels}
 
 
@@ -39,7 +39,7 @@ def _path(path: Path) -> dict[str, Any]:
     }
 
 
-def routes(pop: PopProcess) -> dict[str, Any]:
+def routes(pop: Pop) -> dict[str, Any]:
     """The table: what it was made from, the route of each tunnel beside the direct path, and every path kept."""
     now = pop.clock()
     table = pop.table
@@ -99,14 +99,14 @@ def routes(pop: PopProcess) -> dict[str, Any]:
     }
 
 
-def tunnel_id(pop: PopProcess, tunnel: str) -> str | None:
+def tunnel_id(pop: Pop, tunnel: str) -> str | None:
     """By name or identity; None: there is no such tunnel."""
     ids = {name: identity for identity, name in _names(pop).items()}
     identity = ids.get(tunnel, tunnel)
     return identity if identity in ids.values() else None
 
 
-def table_of(pop: PopProcess, algorithm: str) -> RouteTable | None:
+def table_of(pop: Pop, algorithm: str) -> RouteTable | None:
     """The table in force, or that of an algorithm which is worked out beside it; None: there is no such table."""
     in_force = pop.ways.table
     if algorithm in ("", in_force.algorithm.name):
@@ -124,9 +124,7 @@ def explaining(
     return (yield from stepwise(runs, table.algorithm.decide))
 
 
-def why(
-    pop: PopProcess, table: RouteTable, identity: str, told: Explanation | None
-) -> dict[str, Any]:
+def why(pop: Pop, table: RouteTable, identity: str, told: Explanation | None) -> dict[str, Any]:
     """Why requests for a tunnel go where they go."""
     shown = table.snapshot(pop.clock())
     return {
@@ -140,7 +138,7 @@ def why(
     }
 
 
-def graph(pop: PopProcess) -> dict[str, Any]:
+def graph(pop: Pop) -> dict[str, Any]:
     """The latency graph: what all PoPs measured, as far as this one has heard."""
     now = pop.clock()
     return {
@@ -164,7 +162,7 @@ def graph(pop: PopProcess) -> dict[str, Any]:
     }
 
 
-def lsdb(pop: PopProcess) -> dict[str, Any]:
+def lsdb(pop: Pop) -> dict[str, Any]:
     """The newest link-state advertisement of every PoP, as this one has it."""
     names = _names(pop)
     return {

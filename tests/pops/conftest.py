@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import os
 import random
@@ -26,7 +27,8 @@ import trustme
 
 from pops.config import PopConfig, parse
 from pops.core.probing import Measurement, Prober
-from pops.process import PopProcess, make_prober
+from pops.pop import make_prober
+from pops.process import PopProcess
 from routing.estimators import estimator
 from runtime.http2 import Http2Connection, Http2Settings
 from runtime.streams import HIGH_WATER, Headers, Stream
@@ -73,6 +75,21 @@ def make_pki(directory: Path) -> Pki:
         certificate = authority.issue_cert(*hosts, key_type=trustme.KeyType.ECDSA)
         certificate.private_key_and_cert_chain_pem.write_to_path(str(directory / f"{name}.pem"))
     return Pki(directory)
+
+
+# Every connector and every visitor has the same, and to read the certificates takes as long as a handshake.
+@functools.cache
+def trust(ca: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca)
+
+
+@functools.cache
+def visitors_trust(ca: str) -> ssl.SSLContext:
+    """Whatever name it asks for."""
+    context = ssl.create_default_context(cafile=ca)
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 def free_ports(count: int, address: str) -> list[int]:
@@ -269,9 +286,8 @@ class Connector:
         )
 
     async def dial(self, address: str, port: int, ca: str) -> None:
-        context = ssl.create_default_context(cafile=ca)
         await asyncio.get_running_loop().create_connection(
-            lambda: self.http2, address, port, ssl=context, server_hostname="h2.cftunnel.com"
+            lambda: self.http2, address, port, ssl=trust(ca), server_hostname="h2.cftunnel.com"
         )
 
     async def registered(self) -> object:
@@ -581,9 +597,7 @@ class Edge:
         self, pop: str, sni: str = HOST, context: ssl.SSLContext | None = None
     ) -> Visitor:
         if context is None:
-            context = ssl.create_default_context(cafile=self.pki / "ca.pem")
-            context.check_hostname = False
-            context.set_alpn_protocols(["h2"])
+            context = visitors_trust(self.pki / "ca.pem")
         visitor = Visitor()
         await asyncio.get_running_loop().create_connection(
             lambda: visitor.http2, self.address(pop), self.https, ssl=context, server_hostname=sni
