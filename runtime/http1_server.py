@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from runtime.http1_stream import NO_PEER, Http1ServerStream
-from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Stream, StreamUser
+from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Peer, Stream, StreamUser
 from runtime.transports import Discard, peer_of
 from wire import http1
 from wire.http1 import Http1Error, Http1Limits, RequestParser
@@ -46,7 +46,7 @@ class Http1Timeouts:
 class Http1ServerProtocol(asyncio.BufferedProtocol):
     """One accepted connection. `on_request(stream)` returns the user of a new exchange; `on_lost(reason)` comes once.
 
-    `on_refused(status, reason)` tells of bytes that never became an exchange.
+    `on_refused(peer, error)` tells of bytes that never became an exchange.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         *,
         on_request: Callable[[Stream], StreamUser],
         on_lost: Callable[[str], None] | None = None,
-        on_refused: Callable[[int, str], None] | None = None,
+        on_refused: Callable[[Peer, Http1Error], None] | None = None,
         limits: Http1Limits | None = None,
         timeouts: Http1Timeouts | None = None,
         scheme: str | None = None,
@@ -443,7 +443,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
     def _refuse(self, error: Http1Error) -> None:
         """Answer what is no request, if nothing of another answer is out yet, and hang up."""
         if self._on_refused is not None:
-            self._on_refused(error.status, error.reason)
+            self._on_refused(self.peer, error)
         stream, self._stream = self._stream, None
         if stream is None or not stream._final:
             body = error.reason.encode() + b"\n"

@@ -40,7 +40,8 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     Callbacks: `on_request(stream)` for a new stream of the peer (server role) returns its user; `on_made()` when there
     is a transport (TLS has shaken hands; without it no other callback comes, `on_lost` neither); `on_ready()` when the
-    peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_ping_ack(payload, rtt_s)`;
+    peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_cut(code)` when we
+    end the connection for what came on it; `on_ping_ack(payload, rtt_s)`;
     `on_goaway(code)` when the peer announced that it leaves; `on_idle()` when the last open stream ended.
     """
 
@@ -54,6 +55,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         on_made: Callable[[], None] | None = None,
         on_ready: Callable[[], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
+        on_cut: Callable[[str], None] | None = None,
         on_ping_ack: Callable[[bytes, float], None] | None = None,
         on_goaway: Callable[[int], None] | None = None,
         on_idle: Callable[[], None] | None = None,
@@ -82,6 +84,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._on_made = on_made
         self._on_ready = on_ready
         self._on_lost = on_lost
+        self._on_cut = on_cut
         self._on_ping_ack = on_ping_ack
         self._on_goaway = on_goaway
         self._on_idle = on_idle
@@ -431,7 +434,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         if code != ErrorCode.NO_ERROR and self.error is None:
             self.error = Http2Error(code, debug.decode("ascii", "replace")[:200])
             if not self._closing:
-                self.cut = code_name(code)
+                self._blame(code)
         self._closing = True
         self._schedule_flush()
 
@@ -627,7 +630,7 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _fail(self, error: Http2Error) -> None:
         self.error = error
-        self.cut = code_name(error.code)
+        self._blame(error.code)
         self._closing = True
         self._engine.terminate(error.code)
         transport = self._transport
@@ -637,6 +640,11 @@ class Http2Connection(asyncio.BufferedProtocol):
                 if data:
                     transport.write(data)
             self._hang_up()
+
+    def _blame(self, code: int) -> None:
+        self.cut = code_name(code)
+        if self._on_cut is not None:
+            self._on_cut(self.cut)
 
     def _hang_up(self) -> None:
         """Close once: asyncio's TLS transport takes a second close for an abort, and then breaks on a write."""

@@ -12,20 +12,25 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from functools import partial
 
+from runtime.door import Door, Handshakes
 from runtime.http1_server import Http1ServerProtocol, Http1Timeouts
 from runtime.http2 import Http2Connection, Http2Settings
-from runtime.streams import Stream, StreamUser
+from runtime.penalties import Penalties
+from runtime.streams import Peer, Stream, StreamUser
 from runtime.transports import Discard
-from wire.http1 import Http1Limits
+from wire.http1 import Http1Error, Http1Limits
 from wire.http2.engine import ErrorCode, Role
 from wire.http2.engines import EngineName
+
+Connection = Http2Connection | Http1ServerProtocol | Door
 
 _DISCARD = Discard()
 # What one visitor can make a turn of the loop last: frames that cost work come at some 70 bytes each.
 _READ_SIZE = 16 * 1024
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# Ends of HTTP/2 connections that are nobody's fault.
+_BLAMELESS = frozenset(("NO_ERROR", "SETTINGS_TIMEOUT", "INTERNAL_ERROR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class ServingOptions:
     max_per_address: int = 10_000
     max_streams_per_address: int = 10_000
     backlog: int = 1024
+    penalty_s: float = 0.0
+    """How long an address stays outside after a flood; 0: not at all. For doors of strangers only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,8 @@ class ServingSnapshot:
     refused: int
     refused_by_address: int
     refused_streams: int
+    refused_by_penalty: int
+    penalties: int
     cut: Mapping[str, int]
     draining: bool
 
@@ -75,7 +84,8 @@ class ServingSnapshot:
 
 
 class HttpServer:
-    """All visitors of one process. `on_bad_request(status, reason)` hears of bytes that were no request."""
+    """All visitors of one process. `on_bad_request(status, reason)` hears of bytes that were no request,
+    `on_penalty(address, reason)` of who has to stay outside for a while."""
 
     def __init__(
         self,
@@ -83,18 +93,22 @@ class HttpServer:
         options: ServingOptions | None = None,
         *,
         on_bad_request: Callable[[int, str], None] | None = None,
+        on_penalty: Callable[[str, str], None] | None = None,
     ) -> None:
         self.on_request = on_request
         self.options = options or ServingOptions()
         self.on_bad_request = on_bad_request
         self.accepted = 0
-        self.refused = self.refused_by_address = self.refused_streams = 0
+        self.on_penalty = on_penalty
+        self.refused = self.refused_by_address = self.refused_streams = self.refused_by_penalty = 0
+        self.handshakes = Handshakes()
+        self.penalties = Penalties(self.options.penalty_s)
         # HTTP/2 connections that we ended for what came on them, by error code.
         self.cut: dict[str, int] = {}
-        self._by_address: dict[str, dict[Http2Connection | Http1ServerProtocol | _Door, None]] = {}
+        self._by_address: dict[str, dict[Connection, None]] = {}
         self._servers: list[asyncio.Server] = []
         # In the order in which they came: a drain shall be the same in every run.
-        self._live: dict[Http2Connection | Http1ServerProtocol | _Door, None] = {}
+        self._live: dict[Connection, None] = {}
         self._draining = False
         self._emptied: asyncio.Event = asyncio.Event()
 
@@ -102,28 +116,16 @@ class HttpServer:
         """Open these doors; may be called again for more. Raises OSError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         for listener in listeners:
-            timeout = self.options.handshake_timeout_s if listener.tls is not None else None
+            # TLS is begun by the door, so that it can look who comes first.
+            make = partial(Door, self, listener.tls)
+            backlog = self.options.backlog
             if listener.path is not None:
-                server = await loop.create_unix_server(
-                    lambda: _Door(self), listener.path, backlog=self.options.backlog
-                )
+                server = await loop.create_unix_server(make, listener.path, backlog=backlog)
             elif listener.sock is not None:
-                server = await loop.create_server(
-                    lambda: _Door(self),
-                    sock=listener.sock,
-                    ssl=listener.tls,
-                    ssl_handshake_timeout=timeout,
-                    backlog=self.options.backlog,
-                )
+                server = await loop.create_server(make, sock=listener.sock, backlog=backlog)
             else:
                 server = await loop.create_server(
-                    lambda: _Door(self),
-                    listener.address,
-                    listener.port,
-                    ssl=listener.tls,
-                    ssl_handshake_timeout=timeout,
-                    backlog=self.options.backlog,
-                    reuse_address=True,
+                    make, listener.address, listener.port, backlog=backlog, reuse_address=True
                 )
             self._servers.append(server)
 
@@ -154,6 +156,8 @@ class HttpServer:
             refused=self.refused,
             refused_by_address=self.refused_by_address,
             refused_streams=self.refused_streams,
+            refused_by_penalty=self.refused_by_penalty,
+            penalties=self.penalties.given,
             cut=dict(sorted(self.cut.items())),
             draining=self._draining,
         )
@@ -182,7 +186,7 @@ class HttpServer:
 
     # Inside
 
-    def _protocol_for(
+    def protocol_for(
         self, alpn: str | None, preface: bool
     ) -> Http2Connection | Http1ServerProtocol:
         protocol: Http2Connection | Http1ServerProtocol
@@ -192,7 +196,8 @@ class HttpServer:
                 engine=self.options.engine,
                 settings=self.options.http2,
                 on_request=self._requested,
-                on_lost=lambda reason: self._gone(protocol),
+                on_lost=lambda reason: self.gone(protocol),
+                on_cut=lambda code: self._cut(protocol.peer.address, code),
                 read_size=_READ_SIZE,
                 settings_timeout_s=self.options.handshake_timeout_s,
                 idle_timeout_s=self.options.idle_timeout_s,
@@ -200,8 +205,8 @@ class HttpServer:
         else:
             protocol = Http1ServerProtocol(
                 on_request=self.on_request,
-                on_lost=lambda reason: self._gone(protocol),
-                on_refused=self.on_bad_request,
+                on_lost=lambda reason: self.gone(protocol),
+                on_refused=self._refused,
                 limits=self.options.http1_limits,
                 timeouts=self.options.http1_timeouts,
             )
@@ -221,9 +226,31 @@ class HttpServer:
                 return _DISCARD
         return self.on_request(stream)
 
-    def _came(self, door: _Door, address: str) -> bool:
+    def _cut(self, address: str, code: str) -> None:
+        """What came on a connection of HTTP/2 ended it."""
+        now = asyncio.get_running_loop().time()
+        if code == ErrorCode.ENHANCE_YOUR_CALM.name:
+            punished = self.penalties.give(address, now)
+        else:
+            punished = code not in _BLAMELESS and self.penalties.strike(address, now)
+        if punished and self.on_penalty is not None:
+            self.on_penalty(address, code)
+
+    def _refused(self, peer: Peer, error: Http1Error) -> None:
+        """What came on a connection of HTTP/1.1 was no request, or no end of it."""
+        if error.flood and self.penalties.give(peer.address, asyncio.get_running_loop().time()):
+            if self.on_penalty is not None:
+                self.on_penalty(peer.address, error.reason)
+        if self.on_bad_request is not None:
+            self.on_bad_request(error.status, error.reason)
+
+    def let_in(self, door: Door, address: str) -> bool:
         if self._draining or len(self._live) >= self.options.max_connections:
             self.refused += 1
+            return False
+        if self.penalties.keeps_out(address, asyncio.get_running_loop().time()):
+            self.refused += 1
+            self.refused_by_penalty += 1
             return False
         theirs = self._by_address.setdefault(address, {})
         if address and len(theirs) >= self.options.max_per_address:
@@ -234,12 +261,12 @@ class HttpServer:
         self._live[door] = theirs[door] = None
         return True
 
-    def _steps_aside(self, door: _Door, protocol: Http2Connection | Http1ServerProtocol) -> None:
+    def step_aside(self, door: Door, protocol: Http2Connection | Http1ServerProtocol) -> None:
         theirs = self._by_address[door.address]
         self._live[protocol] = theirs[protocol] = None
         del self._live[door], theirs[door]
 
-    def _gone(self, connection: Http2Connection | Http1ServerProtocol | _Door) -> None:
+    def gone(self, connection: Connection) -> None:
         if connection not in self._live:
             return  # refused
         del self._live[connection]
@@ -254,65 +281,5 @@ class HttpServer:
             self._emptied.set()
 
 
-def _address(connection: Http2Connection | Http1ServerProtocol | _Door) -> str:
-    return connection.address if isinstance(connection, _Door) else connection.peer.address
-
-
-class _Door(asyncio.Protocol):
-    """Stands at an accepted connection until it is known what is spoken, then steps aside."""
-
-    streams = 0
-    address = ""
-
-    def __init__(self, server: HttpServer) -> None:
-        self._server = server
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._bytes = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        remote = transport.get_extra_info("peername")
-        self.address = remote[0] if isinstance(remote, tuple) else ""
-        if not self._server._came(self, self.address):
-            self._transport.abort()
-            return
-        tls = transport.get_extra_info("ssl_object")
-        alpn = tls.selected_alpn_protocol() if tls is not None else None
-        if alpn is not None:
-            self._step_aside(alpn, preface=False)
-            return
-        timeout = self._server.options.http1_timeouts.head_s
-        self._timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        """Without ALPN the first bytes tell: HTTP/2 begins with its preface, whose start no HTTP/1.1 request has."""
-        self._bytes += data
-        size = min(len(self._bytes), len(_PREFACE))
-        preface = self._bytes[:size] == _PREFACE[:size]
-        if not preface or size == len(_PREFACE):
-            self._step_aside(None, preface)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._server._gone(self)
-
-    def drain(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _step_aside(self, alpn: str | None, preface: bool) -> None:
-        transport = self._transport
-        assert transport is not None
-        if self._timer is not None:
-            self._timer.cancel()
-        protocol = self._server._protocol_for(alpn, preface)
-        self._server._steps_aside(self, protocol)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        if self._bytes:
-            protocol.data_received(self._bytes)
+def _address(connection: Connection) -> str:
+    return connection.address if isinstance(connection, Door) else connection.peer.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from runtime.streams import Headers, Peer
 from runtime.tls import asked_name, peer_name
@@ -25,6 +26,20 @@ def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
         server_name=asked_name(ssl_object),
         certificate_name=peer_name(ssl_object) or "",
     )
+
+
+def hand_over(protocol: Any, data: bytes) -> None:
+    """Give a protocol, of either kind, bytes that came before it was there."""
+    if not hasattr(protocol, "get_buffer"):
+        protocol.data_received(data)
+        return
+    view = memoryview(data)
+    while view:
+        buffer = memoryview(protocol.get_buffer(len(view)))
+        size = min(len(buffer), len(view))
+        buffer[:size] = view[:size]
+        protocol.buffer_updated(size)
+        view = view[size:]
 
 
 class Discard:

@@ -296,7 +296,7 @@ def test_refusals_say_why_and_hang_up(run: Any, site: Any, data: bytes, status: 
             loop,
             site,
             limits=Http1Limits(max_head_size=4096),
-            on_refused=lambda status, reason: refused.append(status),
+            on_refused=lambda peer, error: refused.append(error.status),
         )
         raw.transport.write(data)
         await asyncio.sleep(3)

@@ -26,12 +26,14 @@ class Http1Limits:
 
 
 class Http1Error(WireError):
-    """The peer's bytes are not a message we take. `status` is the answer a server gives."""
+    """The peer's bytes are not a message we take. `status` is the answer a server gives; `flood`: no honest program
+    sends such a thing."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, flood: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.flood = flood
 
 
 class MessageSink(Protocol):
