@@ -14,31 +14,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
-import json
 import math
-import random
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, assert_never
 
-from lab import configs, origin, policy
+from lab import configs, policy
 from lab.driver import LabError
 from lab.drivers import virtual_pki
+from lab.drivers.virtual_events import Events
+from lab.drivers.virtual_nodes import Nodes, VirtualWorldError
 from lab.drivers.watchdog import Overdue, Watchdog
 from lab.load_client import Visit, Visitor
 from lab.resolving import LabResolver
 from lab.rundir import RunDir
-from pops.process import PopProcess
-from runtime.events import EventLog, Value
-from runtime.notify import Notifier
 from topology.happenings import Happening
 from topology.plan import Plan
-from tunnel_client.config import load as load_settings
-from tunnel_client.drivers.log import Log
-from tunnel_client.process import Connector
 from wan.changes import grant
 from wan.fabric import Fabric
 from wan.timeline import NodeAction, Partitioning, Step, Timeline, Vanishing, Wishes
@@ -49,94 +41,14 @@ from wan.virtual.programs import Program
 
 T = TypeVar("T")
 Tls = Literal["real", "flights"]
-# The time of day at which a virtual world begins, whenever it is run: 2027-01-15, seconds since 1970.
-_EPOCH_S = 1_800_000_000.0
 _READY_WITHIN_S = 120.0
 _LOOK_EVERY_S = 0.05
-
-
-class VirtualWorldError(LabError):
-    """This world cannot be had in virtual time; the text says why."""
 
 
 class RunAbortedError(LabError):
     """A plug-in did not come back; the run is of no use."""
 
     code = 4
-
-
-class Events:
-    """What happened, in order. A line is JSON without spaces; the log's digest names the run."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.watchers: list[Callable[[dict[str, Any]], None]] = []
-        self.closed = False
-        self._loop = loop
-
-    def emit(self, node: str, event: str, **fields: Any) -> None:
-        if self.closed:
-            return
-        fact = {"t": round(self._loop.now, 6), "node": node, "event": event, **fields}
-        self.lines.append(fact)
-        for watcher in tuple(self.watchers):
-            watcher(fact)
-
-    def to_bytes(self) -> bytes:
-        return b"".join(
-            json.dumps(fact, separators=(",", ":")).encode() + b"\n" for fact in self.lines
-        )
-
-    def sha256(self) -> str:
-        return hashlib.sha256(self.to_bytes()).hexdigest()
-
-
-class _ProgramEvents(EventLog):
-    """What one program tells."""
-
-    def __init__(self, events: Events, node: str) -> None:
-        super().__init__(None, node)
-        self._events = events
-
-    @property
-    def on(self) -> bool:
-        return True
-
-    def emit(self, event: str, **fields: Value) -> None:
-        self._events.emit(self.node, event, **fields)
-
-
-class _ProgramNotifier(Notifier):
-    def __init__(self, on_ready: Callable[[], None], on_stopping: Callable[[], None]) -> None:
-        super().__init__(None)
-        self._on_ready, self._on_stopping = on_ready, on_stopping
-
-    def ready(self) -> None:
-        self._on_ready()
-
-    def stopping(self) -> None:
-        self._on_stopping()
-
-
-class Node:
-    """A PoP or a site: its programs of this life."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.lives = 0
-        self.programs: list[Program] = []
-        self.waiting: set[str] = set()
-        self.pop: PopProcess | None = None
-        self.connectors: dict[str, Connector] = {}
-        self.ledger: Counter[str] = Counter()  # of its service, whatever befalls that
-
-    @property
-    def alive(self) -> bool:
-        return bool(self.programs)
-
-    @property
-    def ready(self) -> bool:
-        return self.alive and not self.waiting
 
 
 class VirtualWorld:
@@ -150,9 +62,6 @@ class VirtualWorld:
         self.network = Network(self.loop, self.fabric, flights)
         self.events = Events(self.loop)
         self.timeline = Timeline(plan.timeline)
-        self.nodes = {
-            name: Node(name) for name, node in plan.nodes.items() if node.kind != "visitor"
-        }
         self._directory = tempfile.TemporaryDirectory(prefix="popnet-virtual-")
         self.dir = RunDir(Path(self._directory.name))
         self._keep_alive = keep_alive
@@ -163,6 +72,16 @@ class VirtualWorld:
         self.watchdog = Watchdog()
         self.loop.set_exception_handler(self._failed)
         self.failures: list[dict[str, Any]] = []
+        self._nodes = Nodes(
+            plan,
+            self.dir,
+            self.network,
+            self.events,
+            announce=self.announce,
+            broke=lambda context: self.failures.append(context),
+            guard=self._deciding,
+        )
+        self.nodes = self._nodes.all
         configs.write_algorithm(plan, self.dir)
         virtual_pki.write(self.dir.pki, plan.world.dns, plan.pops, plan.world.access.certificates)
         policy.write(self.dir.policy, policy.of_plan(plan))
@@ -190,7 +109,7 @@ class VirtualWorld:
     async def _start(self) -> None:
         self.events.emit("lab", "lab_started", world=self.plan.name, seed=self.plan.seed)
         for name in self.nodes:
-            self.start_node(name)
+            self._nodes.start(name)
         try:
             await self.until(self._all_ready, _READY_WITHIN_S)
             async with asyncio.timeout(_READY_WITHIN_S):
@@ -300,113 +219,6 @@ class VirtualWorld:
 
     # Nodes
 
-    def start_node(self, name: str) -> None:
-        node = self.nodes[name]
-        if node.alive:
-            return
-        node.lives += 1
-        self.events.emit(name, "started", life=node.lives)
-        if self.plan.nodes[name].kind == "pop":
-            self._start_pop(node)
-        else:
-            self._start_site(node)
-
-    def _start_pop(self, node: Node) -> None:
-        program = self.network.program(node.name, "pop")
-        config = configs.pop_config(self.plan, self.dir, node.name)
-        node.programs, node.waiting = [program], {"pop"}
-
-        def ready() -> None:
-            node.waiting.discard("pop")
-            self.announce(node.name, True)
-
-        async def run() -> None:
-            node.pop = PopProcess(
-                config,
-                clock=self.loop.time,
-                wall=lambda: _EPOCH_S + self.loop.time(),
-                notifier=_ProgramNotifier(ready, lambda: self.announce(node.name, False)),
-                events=_ProgramEvents(self.events, node.name),
-                guard=self._deciding,
-            )
-            await node.pop.run(asyncio.Event())
-
-        self._watch_task(program.start(run()))
-
-    def _start_site(self, node: Node) -> None:
-        site = self.plan.world.sites[node.name]
-        if site.service.command is not None or site.service.url is not None:
-            raise VirtualWorldError(f"sites.{node.name}.service: only `hello` runs in virtual time")
-        service = self.network.program(node.name, "service")
-        node.programs, node.waiting = [service], {"service"}
-
-        # Not in the task below: what serves a connection is no child of it.
-        service.context.run(origin.NAME.set, node.name)
-        service.context.run(origin.LEDGER.set, node.ledger)
-
-        async def serve() -> None:
-            server = await origin.start("127.0.0.1", 8000)
-            node.waiting.discard("service")
-            await server.serve_forever()
-
-        self._watch_task(service.start(serve()))
-        for name, (tunnel, wanted) in configs.connector_names(self.plan, node.name).items():
-            self._start_connector(node, name, tunnel, wanted)
-
-    def _start_connector(self, node: Node, name: str, tunnel: str, wanted: int) -> None:
-        program = self.network.program(node.name, name)
-        node.programs.append(program)
-        node.waiting.add(name)
-        arguments = [
-            "tunnel",
-            "--ha-connections",
-            str(wanted),
-            "--cacert",
-            str(self.dir.pki / "ca.pem"),
-        ]
-        arguments += ["--admin", str(self.dir.node(node.name) / f"{name}.sock"), "run"]
-        settings = load_settings(
-            arguments, configs.connector_environment(self.plan, node.name, tunnel)
-        )
-
-        def ready() -> None:
-            node.waiting.discard(name)
-            self.events.emit(node.name, "connector_ready", connector=name)
-
-        async def run() -> None:
-            connector = node.connectors[name] = Connector(
-                settings,
-                resolver=LabResolver(),
-                clock=self.loop.time,
-                rng=random.Random(f"{self.plan.seed}/{node.name}/{name}/{node.lives}"),
-                log=Log(None),
-                events=_ProgramEvents(self.events, node.name),
-                notifier=_ProgramNotifier(ready, lambda: None),
-            )
-            await connector.run()
-
-        self._watch_task(program.start(run()))
-
-    def _watch_task(self, task: asyncio.Task[None]) -> None:
-        def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and task.exception() is not None:
-                self.failures.append(
-                    {"message": f"{task.get_name()} ended", "exception": task.exception()}
-                )
-
-        task.add_done_callback(ended)
-
-    def kill_node(self, name: str) -> None:
-        """As SIGKILL to all its programs."""
-        node = self.nodes[name]
-        if not node.alive:
-            return
-        self.events.emit(name, "killed")
-        for program in node.programs:
-            program.kill()
-        node.programs, node.waiting, node.pop, node.connectors = [], set(), None, {}
-        self.announce(name, False)
-
     def announce(self, name: str, up: bool) -> None:
         if self.fabric.doors[name].announced != up:
             self.fabric.announce(name, up, self.loop.now)
@@ -461,25 +273,10 @@ class VirtualWorld:
                 self.fabric.partition(groups, now)
                 self.events.emit("wan", "partition_changed", groups=[list(g) for g in groups])
             case NodeAction(name, action):
-                self._act(name, action)
+                self._nodes.act(name, action)
             case _:
                 assert_never(step)
         self._moved()
-
-    def _act(self, name: str, action: str) -> None:
-        if name not in self.nodes:
-            raise VirtualWorldError(f"{name} is a visitor: there is nothing to {action}")
-        match action:
-            case "kill":
-                self.kill_node(name)
-            case "start":
-                self.start_node(name)
-            case "pause" | "resume":
-                self.events.emit(name, f"{action}d")
-                for program in self.nodes[name].programs:
-                    getattr(program, action)()
-            case _:
-                raise VirtualWorldError(f"no action {action!r} for {name}")
 
     def _moved(self) -> None:
         """Compare catchments with what they were."""

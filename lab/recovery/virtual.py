@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab import configs
-from lab.drivers.virtual import VirtualWorld, VirtualWorldError
+from lab.drivers.virtual import VirtualWorld
+from lab.drivers.virtual_nodes import VirtualWorldError
 from lab.load import Arrival, Sample
 from lab.recovery.experiment import Strike
 from wan.changes import Wish
-from wan.timeline import Vanishing, Wishes
+from wan.timeline import NodeAction, Vanishing, Wishes
 
 _OWNER = "recovery"
 SETTLE_S = 3.0
@@ -87,8 +88,8 @@ class VirtualGround:
         self._do(strike, on=False)
         world.run(self._until_ready())
         for site in world.plan.world.sites:
-            world.kill_node(site)
-            world.start_node(site)
+            world.apply(NodeAction(site, "kill"))
+            world.apply(NodeAction(site, "start"))
         world.run(self._until_ready())
         world.run_for(SETTLE_S)
 
@@ -96,7 +97,7 @@ class VirtualGround:
         world = self._world
         if strike.kind == "kill":
             for name in strike.targets:
-                (world.kill_node if on else world.start_node)(name)
+                world.apply(NodeAction(name, "kill" if on else "start"))
         elif strike.kind == "vanish":
             for name in strike.targets:
                 world.apply(Vanishing(name, on))
