@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -13,7 +14,8 @@ from runtime.tls import overlay_context
 from tests.attacks.raw import Http2Wire, Wire
 from tests.pops.conftest import HOST, Connector, Edge, Exchange, Pki, Visitor, hello, reply
 
-LIMITS = {"connections_per_visitor": 40, "dns_answers_per_s": 50, "dns_burst": 60}
+# All attackers and the bystander have one address: a penalty would be everybody's.
+LIMITS = {"connections_per_visitor": 40, "penalty": 0, "dns_answers_per_s": 50, "dns_burst": 60}
 # So that who waits can be waited for. Not the handshake: a PoP under attack on a busy machine may take its time.
 IMPATIENT = {
     "request_head": 0.3,
@@ -41,7 +43,9 @@ class Target:
     def __init__(self, pki: Pki, engine: str, *, impatient: bool = False) -> None:
         self.pki, self.engine = pki, engine
         self.edge = Edge(pki)
-        self._timeouts = {"first_try": 0.0, "reconnect_first": 60.0, "reconnect_most": 60.0}
+        self._timeouts = {
+            "first_try": 0.0, "reconnect_first": 60.0, "reconnect_most": 60.0, "refuse_linger": 0.005,
+        }  # fmt: skip
         if impatient:
             self._timeouts |= IMPATIENT
         self.connector: Connector
@@ -103,6 +107,16 @@ class Target:
 
     # Ways in
 
+    @functools.cached_property
+    def _contexts(self) -> dict[str, ssl.SSLContext]:
+        """Made once: to read certificates takes as long as the handshake that they are for."""
+        return {
+            "https": self.trust("http/1.1"),
+            "visitors": self.trust("h2"),
+            "tunnel": self.trust(),
+            "overlay": self.as_pop("B"),
+        }
+
     def trust(self, *alpn: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.pki / "ca.pem")
         context.check_hostname = False
@@ -116,7 +130,7 @@ class Target:
     async def https(self, sni: str = HOST) -> Wire:
         """HTTP/1.1 over TLS."""
         return self._kept(
-            await Wire.dial(self.address, self.edge.https, self.trust("http/1.1"), sni)
+            await Wire.dial(self.address, self.edge.https, self._contexts["https"], sni)
         )
 
     async def h2(self, port: str, *, own: bytes | None = None, sni: str = HOST) -> Http2Wire:
@@ -127,12 +141,12 @@ class Target:
 
     async def h2_unopened(self, port: str, *, sni: str = HOST) -> Http2Wire:
         edge = self.edge
-        number, tls, name = {
-            "visitors": (edge.https, self.trust("h2"), sni),
-            "tunnel": (edge.tunnels, self.trust(), "h2.cftunnel.com"),
-            "overlay": (edge.overlay, self.as_pop("B"), "A"),
+        number, name = {
+            "visitors": (edge.https, sni),
+            "tunnel": (edge.tunnels, "h2.cftunnel.com"),
+            "overlay": (edge.overlay, "A"),
         }[port]
-        wire = await Http2Wire.dial(self.address, number, tls, name)
+        wire = await Http2Wire.dial(self.address, number, self._contexts[port], name)
         assert isinstance(wire, Http2Wire)
         self._kept(wire)
         return wire
