@@ -173,13 +173,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._turns > MOST_TURNS:
             self._turns = 0
             raise StandstillError(self.now, MOST_TURNS, sorted(map(repr, ready)))
-        if self._halted:
-            self._run_those_alive()
-            return
+        halted = self._halted
         for _ in range(len(ready)):
             handle = cast(Any, ready.popleft())
             if handle._cancelled:
                 continue
+            if halted:
+                program = handle._context.get(HERE)
+                if program is not None and program.state is not State.RUNNING:
+                    if program.state is State.PAUSED:
+                        halted[program].append(handle)
+                    continue
             # As Handle._run does it.
             try:
                 handle._context.run(handle._callback, *handle._args)
@@ -230,19 +234,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 return
         if not ready:
             raise DeadlockError(self.now, self.waiting())
-
-    def _run_those_alive(self) -> None:
-        ready = self._ready
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            program = cast(Any, handle)._context.get(HERE)
-            if program is not None and program.state is not State.RUNNING:
-                if program.state is State.PAUSED:
-                    self._halted[program].append(handle)
-                continue
-            handle._run()
 
     def halted(self, program: Program) -> None:
         self._halted.setdefault(program, [])
