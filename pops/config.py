@@ -197,6 +197,7 @@ class Limits(_Part, frozen=True):
     streams_per_address: int = 256  # concurrent, over all connections of one address
     request_body_rate: int = 64  # bytes per second of a body, else 408: see Timeouts.request_body
     flood_burst: int = 1000  # HTTP/2 frames that cost only us; above, the connection is cut
+    penalty: float = 10.0  # seconds outside for a visitor's address that flooded; 0: none
     dns_answers_per_s: int = 500  # over UDP, to one address (IPv6: one /64); 0: any number
     dns_burst: int = 1000
     tunnel_connections: int = 1_000

@@ -182,6 +182,7 @@ class Pop:
             timeouts=timeouts,
             engine=config.engine,
             on_request=lambda stream: IngressExchange(self.proxy, stream),
+            events=self.events,
         )
         self.dns_stats = DnsStats()
 

@@ -238,9 +238,10 @@ class HttpServer:
 
     def _refused(self, peer: Peer, error: Http1Error) -> None:
         """What came on a connection of HTTP/1.1 was no request, or no end of it."""
-        if error.flood and self.penalties.give(peer.address, asyncio.get_running_loop().time()):
-            if self.on_penalty is not None:
-                self.on_penalty(peer.address, error.reason)
+        now = asyncio.get_running_loop().time()
+        punished = error.flood and self.penalties.give(peer.address, now)
+        if punished and self.on_penalty is not None:
+            self.on_penalty(peer.address, error.reason)
         if self.on_bad_request is not None:
             self.on_bad_request(error.status, error.reason)
 

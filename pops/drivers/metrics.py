@@ -88,11 +88,20 @@ def _hardening(pop: Pop) -> Iterator[Family]:
     visitors = pop.visitors.snapshot()
     yield Counter(
         "popnet_pop_visitor_connections_refused",
-        "Connections of visitors refused, because there were too many: of all, or of one address.",
+        "Connections of visitors refused: too many of all, of one address, or an address that flooded.",
         [
-            ({"limit": "visitor_connections"}, visitors.refused - visitors.refused_by_address),
+            (
+                {"limit": "visitor_connections"},
+                visitors.refused - visitors.refused_by_address - visitors.refused_by_penalty,
+            ),
             ({"limit": "connections_per_visitor"}, visitors.refused_by_address),
+            ({"limit": "penalty"}, visitors.refused_by_penalty),
         ],
+    )
+    yield Counter(
+        "popnet_pop_visitor_penalties",
+        "Times that an address of visitors was kept outside for a while, because it flooded.",
+        [({}, visitors.penalties)],
     )
     yield Counter(
         "popnet_pop_visitor_streams_refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pops.config import Limits, Timeouts, Visitors
+from runtime.events import EventLog
 from runtime.http1_server import Http1Timeouts
 from runtime.http2 import Http2Settings
 from runtime.serving import HttpServer, Listener, ServingOptions, ServingSnapshot
@@ -23,8 +24,11 @@ class VisitorDoors:
         timeouts: Timeouts,
         engine: EngineName,
         on_request: Callable[[Stream], StreamUser],
+        events: EventLog,
     ) -> None:
         self._config = config
+        self._events = events
+        self._penalty_s = limits.penalty
         self.bad_requests: dict[int, int] = {}
         # Twice what is allowed still comes through, so that the visitor gets a page and not a cut.
         header_bytes = 2 * limits.header_bytes
@@ -48,8 +52,10 @@ class VisitorDoors:
                 max_connections=limits.visitor_connections,
                 max_per_address=limits.connections_per_visitor,
                 max_streams_per_address=limits.streams_per_address,
+                penalty_s=limits.penalty,
             ),
             on_bad_request=self._bad_request,
+            on_penalty=self._penalty,
         )
 
     async def listen(self) -> None:
@@ -64,6 +70,11 @@ class VisitorDoors:
 
     def _bad_request(self, status: int, reason: str) -> None:
         self.bad_requests[status] = self.bad_requests.get(status, 0) + 1
+
+    def _penalty(self, address: str, reason: str) -> None:
+        self._events.emit(
+            "visitor_penalty", address=address, reason=reason, seconds=self._penalty_s
+        )
 
     def snapshot(self) -> ServingSnapshot:
         return self._server.snapshot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,8 @@ def test_before_tls(factory: Any, tmp_path: Path) -> None:
         while not server.penalties.given:
             await reader.read(65536)
         plain, out = await asyncio.open_connection("127.0.0.1", port)
-        with pytest.raises(ConnectionError):
-            out.write(b"\x16\x03\x01")
+        with contextlib.suppress(ConnectionError):
             assert not await plain.read(1)
-            raise ConnectionResetError
         out.transport.abort()
         writer.transport.abort()
         server.abort()
