@@ -69,7 +69,7 @@ def key_set_problem(text: str) -> str | None:
     """What keeps a text from being a JWKS, if anything does; the keys themselves are read where they are used."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON ({error})"
     if not isinstance(found, dict) or not isinstance(found.get("keys"), list) or not found["keys"]:
         return "no list `keys`"

@@ -59,10 +59,8 @@ def _check_ramp(
     if entry.for_ is None and (*path, "for") not in document.keys:
         document.problem(path, "a ramp without `for`", "for: how long it takes", at_key=True)
     keys = [key for key in ramp.__struct_fields__ if key.endswith(("_ms", "_pct", "_mbit"))]
-    if all(getattr(ramp, key) is None for key in keys):
+    if all(getattr(ramp, key) is None and (*here, key) not in document.keys for key in keys):
         document.problem(here, "nothing to ramp", "a key such as rtt_ms: [100, 400]")
-    if ramp.rate_mbit is not None and 0 in ramp.rate_mbit:
-        document.problem((*here, "rate_mbit"), "0", "rates above 0; a cut stops everything")
 
 
 def _check_partition(document: Document, path: Path, entry: TimelineEntry, names: Names) -> None:

@@ -8,12 +8,13 @@ A path is a tuple of keys and indices; `("pops", "LHR")` has the place of the ke
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from math import isfinite
 from typing import Any, Final
 
 from msgspec import Struct, field
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from topology.problems import Problem, WorldError, shown
@@ -46,6 +47,7 @@ class Document(Struct):
     keys: dict[Path, Spot]
     values: dict[Path, Spot]
     problems: list[Problem]
+    most: int
     # Of lists: which of the members written there are left after the check of their shape.
     indices: dict[Path, list[int]] = field(default_factory=dict)
 
@@ -89,7 +91,6 @@ class Document(Struct):
 def parse(text: str, file: str) -> Document:
     """Raises WorldError when the text is not YAML; duplicate keys are problems of the document."""
     yaml = YAML(typ="safe", pure=True)
-    document = Document(file=file, data=None, keys={}, values={}, problems=[])
     try:
         with warnings.catch_warnings():
             # An anchor that is set twice is right by YAML 1.2.2, section 3.2.2.2: the last one counts.
@@ -102,8 +103,18 @@ def parse(text: str, file: str) -> Document:
         since = f"(since line {began})" if began != line else None
         found = " ".join(filter(None, [error.context, since, error.problem]))
         raise WorldError([_syntax(file, line, column, found)]) from error
-    except (YAMLError, RecursionError) as error:
-        raise WorldError([_syntax(file, 1, 1, str(error).splitlines()[0])]) from error
+    except Exception as error:
+        # Of texts far from YAML, the library says so with whatever failed inside it: `%YAML 1.9` with an
+        # AssertionError, "\\UFFFFFFFF" with an OverflowError, a thousand brackets with a RecursionError.
+        found = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise WorldError([_syntax(file, 1, 1, found)]) from error
+    return read(root, file)
+
+
+def read(root: Node | None, file: str, most: int | None = None) -> Document:
+    """What a tree of nodes says, `most` values of it. Raises WorldError when there are more."""
+    most = MAX_VALUES if most is None else most
+    document = Document(file=file, data=None, keys={}, values={}, problems=[], most=most)
     if root is not None:
         document.data = _value(root, (), document, ())
     return document
@@ -122,10 +133,9 @@ def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) 
     if node in above or len(above) > MAX_DEPTH:
         document.problem(path, "an alias of itself or too deep a nesting", "a finite tree")
         return BROKEN
-    if len(document.values) > MAX_VALUES:
-        document.problem(
-            path, f"more than {MAX_VALUES} values", "fewer; rtt_csv for a large matrix"
-        )
+    if len(document.values) > document.most:
+        found = f"more than {document.most} values"
+        document.problem(path, found, "fewer; rtt_csv for a large matrix")
         raise WorldError(document.problems)
     above = (*above, node)
     if isinstance(node, MappingNode):
@@ -137,9 +147,16 @@ def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) 
 
 
 def _mapping(
-    node: MappingNode, path: Path, document: Document, above: tuple[Node, ...]
+    node: MappingNode,
+    path: Path,
+    document: Document,
+    above: tuple[Node, ...],
+    taken: Collection[str] = (),
+    seen: set[Node] | None = None,
 ) -> dict[str, Any]:
+    """What stands there; below `<<`, without the keys `taken` and the mappings `seen` by who merges it."""
     values: dict[str, Any] = {}
+    merged: list[Node] = []
     for key, value in node.value:
         name = key.value if isinstance(key, ScalarNode) else None
         here = (*path, str(name))
@@ -157,11 +174,9 @@ def _mapping(
                 )
             )
         elif key.tag == _TAG + "merge":
-            merged = _value(value, here, document, above)
-            parts = merged if isinstance(merged, list) else [merged]
-            for part in parts:
-                for inherited, inherited_value in (part if isinstance(part, dict) else {}).items():
-                    values.setdefault(inherited, inherited_value)
+            merged += value.value if isinstance(value, SequenceNode) else [value]
+        elif name in taken:
+            continue
         elif here in document.keys:
             first = document.keys[here]
             document.keys[here] = _spot(key)
@@ -172,6 +187,16 @@ def _mapping(
         else:
             document.keys[here] = _spot(key)
             values[name] = _value(value, here, document, above)
+    # What stands here itself wins, then the earliest. Merged again, a mapping has nothing to add.
+    seen = set() if seen is None else seen
+    for part in merged:
+        if not isinstance(part, MappingNode) or part in above or len(above) > MAX_DEPTH:
+            document.keys[(*path, "<<")] = _spot(part)
+            document.problem((*path, "<<"), "what cannot be merged", "other mappings", at_key=True)
+        elif part not in seen:
+            seen.add(part)
+            taken = {*taken, *values}
+            values |= _mapping(part, path, document, (*above, part), taken, seen)
     return values
 
 
@@ -197,7 +222,7 @@ def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
                     text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
                 )
                 if not isfinite(real):
-                    document.problem(path, text, "a finite number")
+                    document.problem(path, shown(text), "a finite number")
                     return BROKEN
                 return real
             case "str" | "timestamp":

@@ -9,6 +9,7 @@ import msgspec
 
 from topology.check_security import key_set_problem
 from topology.document import Document, parse
+from topology.files import read
 from topology.matrix import read_matrix
 from topology.model import World
 from topology.names import Names
@@ -37,7 +38,11 @@ def parse_world(
     text: str, *checks: Check, file: str = "world", directory: Path | None = None
 ) -> World:
     """The world that a text describes; files that it names are looked for in `directory`."""
-    document = parse(text, file)
+    return world_of(parse(text, file), *checks, directory=directory)
+
+
+def world_of(document: Document, *checks: Check, directory: Path | None = None) -> World:
+    """The world that a document describes. Raises WorldError."""
     cleaned = shaped(document, World)
     # What is required and missing has been noted; with a stand-in the rest can be checked as well.
     world = msgspec.convert({"popnet": 1, "pops": {}, **cleaned}, World)
@@ -90,7 +95,7 @@ def _with_keys(world: World, document: Document, directory: Path) -> World:
         named = not text.lstrip().startswith("{")
         if named:
             try:
-                text = (directory / issuer.jwks).read_text("utf-8")
+                text = read(directory / issuer.jwks)
             except (OSError, UnicodeDecodeError, ValueError) as error:
                 found = (error.strerror if isinstance(error, OSError) else "") or "no UTF-8"
                 document.problem(
@@ -114,7 +119,7 @@ def _with_algorithm(world: World, document: Document, directory: Path) -> World:
     if routing.source is not None or not routing.algorithm.endswith(".py"):
         return world
     try:
-        text = (directory / routing.algorithm).read_text("utf-8")
+        text = read(directory / routing.algorithm)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         found = (error.strerror if isinstance(error, OSError) else "") or "no UTF-8"
         beside = (directory / routing.algorithm).parent

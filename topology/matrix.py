@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from topology.files import read
 from topology.problems import Problem, near_miss, shown
 
 # A wrong matrix is wrong in many cells; nobody reads a hundred thousand lines.
@@ -48,8 +49,8 @@ class Matrix(Struct):
 
 
 def read_matrix(path: Path, nodes: Collection[str]) -> Matrix:
-    """Raises OSError or UnicodeDecodeError when there is no such text."""
-    return parse_matrix(path.read_text("utf-8-sig"), str(path), nodes)
+    """Raises OSError or ValueError when there is no such text."""
+    return parse_matrix(read(path, "utf-8-sig"), str(path), nodes)
 
 
 def parse_matrix(text: str, file: str, nodes: Collection[str]) -> Matrix:

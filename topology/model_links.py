@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_types import Name, NotNegative, Percent, Positive, Share
+from topology.model_types import Megabits, Name, NotNegative, Percent, Share
 
 Mtu = Annotated[int, Meta(ge=576, le=65535)]
 Rate = Annotated[
-    Positive | Literal["unlimited"] | None, Meta(description="Capacity in megabit per second.")
+    Megabits | Literal["unlimited"] | None, Meta(description="Capacity in megabit per second.")
 ]
 
 
@@ -78,7 +78,7 @@ class Missing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "fibre"
     )
     inflation: Annotated[
-        float, Meta(ge=1, description="How much longer cables are than the great circle.")
+        float, Meta(ge=1, le=100, description="How much longer cables are than the great circle.")
     ] = 1.6
     last_mile_rtt_ms: Annotated[
         NotNegative, Meta(description="There and back, for each end that is not a PoP.")

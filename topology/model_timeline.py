@@ -10,7 +10,16 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from topology.model_links import LinkChange
-from topology.model_types import Duration, Name, NotNegative, Percent, Period, Share, one_or_many
+from topology.model_types import (
+    Duration,
+    Megabits,
+    Name,
+    NotNegative,
+    Percent,
+    Period,
+    Share,
+    one_or_many,
+)
 
 ACTIONS = ("set", "ramp", "flap", "cut", "kill", "vanish", "pause", "partition")
 
@@ -41,7 +50,7 @@ class RampEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rtt_ms: tuple[NotNegative, NotNegative] | None = None
     jitter_ms: tuple[NotNegative, NotNegative] | None = None
     loss_pct: tuple[Percent, Percent] | None = None
-    rate_mbit: tuple[NotNegative, NotNegative] | None = None
+    rate_mbit: tuple[Megabits, Megabits] | None = None
     queue_ms: tuple[NotNegative, NotNegative] | None = None
     reorder_pct: tuple[Percent, Percent] | None = None
     duplicate_pct: tuple[Percent, Percent] | None = None

@@ -31,6 +31,8 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+# In Mbit/s; both ends stay what they are when they become bit/s.
+Megabits = Annotated[float, Meta(ge=1e-6, le=1e9)]
 
 # Read as seconds; a file may also say `250ms`, `3s`, `1m`.
 Duration = Annotated[float, Meta(ge=0, extra={"sugar": "duration"})]

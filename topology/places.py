@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
+from itertools import permutations
 from pathlib import Path
+from string import ascii_uppercase, digits
 
 from msgspec import Struct
 
 from topology.cities import CITIES
 from topology.geo import great_circle_m
+from topology.problems import shown
 
 # Airports of one city lie within this distance; further apart, they are of cities that share a name.
 SAME_CITY_M = 150_000
@@ -78,9 +80,10 @@ def city(name: str) -> Place | Ambiguous | None:
     return _one(base, [p for p in by_city.get(base, ()) if p.country.lower() == country])
 
 
-def city_names() -> Iterable[str]:
+@cache
+def city_names() -> tuple[str, ...]:
     """Every name that `city` knows, for near misses."""
-    return sorted({*CITIES, *_by_city()})
+    return tuple(sorted({*CITIES, *_by_city()}))
 
 
 def slugged(name: str) -> str:
@@ -123,11 +126,35 @@ def near_airport(wrong: str) -> str:
     code = wrong.upper()
     if code in airports():
         return f"did you mean '{code}'?"
-    of_city = [code for code, place in airports().items() if slugged(place.city) == slugged(wrong)]
+    of_city = _codes_by_city().get(slugged(wrong))
     if of_city:
-        return f"airports of {wrong}: {', '.join(of_city)}"
-    best = min(airports(), key=lambda known: _unlike(known, code))
-    return f"did you mean '{best}'?" if _unlike(best, code) < (1, 2) else ""
+        return f"airports of {shown(wrong)}: {', '.join(of_city)}"
+    close = sorted(_close(code) & airports().keys())
+    return f"did you mean '{min(close, key=lambda known: _unlike(known, code))}'?" if close else ""
+
+
+def _close(code: str) -> set[str]:
+    """The same letters in another order; one letter wrong, or missing, or too many at the end."""
+    letters = ascii_uppercase + digits
+    match len(code):
+        case 2:
+            return {code + letter for letter in letters}
+        case 3:
+            wrong = {code[:i] + x + code[i + 1 :] for i in range(3) for x in letters}
+            return wrong | {"".join(letters) for letters in permutations(code)}
+        case 4:
+            return {code[:3]}
+    return set()
+
+
+@cache
+def _codes_by_city() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for code, place in airports().items():
+        slug = slugged(place.city)
+        if slug:
+            found.setdefault(slug, []).append(code)
+    return found
 
 
 def _unlike(known: str, code: str) -> tuple[int, int, bool, bool, bool]:

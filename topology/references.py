@@ -76,7 +76,9 @@ def _check_sites(document: Document, world: World, names: Names) -> None:
     for name, site in world.sites.items():
         path: Path = ("sites", name, "service")
         service = site.service
-        if service.url is not None and not _ORIGIN.fullmatch(service.url):
+        if service.url is not None and (
+            not _ORIGIN.fullmatch(service.url) or _host(service.url) is None
+        ):
             known = ["hello", "http_status:404", "hello_world"]
             allowed = "hello, http://..., https://..., unix:/... or http_status:N"
             here = (*path, "url")
@@ -133,17 +135,31 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
             names.check(here, balancer.fallback, names.tunnels, "tunnel")
 
 
+def _host(url: str) -> str | None:
+    """The URL's host, in small letters; None when its host or its port could be none."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.port != 0 else None
+    except ValueError:
+        return None
+
+
 def _check_load(document: Document, world: World, names: Names) -> None:
     if world.load is None:
         return
     load, known = world.load, [name.lower() for name in names.hostnames]
     if (load.url is None) == (not load.mix):
         document.problem(("load",), "both" if load.mix else "neither", "one of url and mix")
+    asked: list[tuple[Path, str, bool]] = [(("load", "mix", url), url, True) for url in load.mix]
     if load.url is not None:
-        names.check(("load", "url"), urlsplit(load.url).hostname or "", known, "name in dns")
-    for url in load.mix:
-        path = ("load", "mix", url)
-        names.check(path, urlsplit(url).hostname or "", known, "name in dns", at_key=True)
+        asked.insert(0, (("load", "url"), load.url, False))
+    for path, url, at_key in asked:
+        host = _host(url)
+        if host is None:
+            allowed = "a URL such as https://app.example.com/, with a port up to 65535 if any"
+            document.problem(path, shown(url), allowed, at_key=at_key)
+        else:
+            names.check(path, host, known, "name in dns", at_key=at_key)
     sized = any("{size}" in url for url in (load.url or "", *load.mix))
     if sized != bool(load.sizes):
         found = "{size} in a URL and no sizes" if sized else "sizes and no {size} in a URL"

@@ -11,6 +11,8 @@ member for a list of one; `pair` [A, B] for {from: A, to: B}; `groups` one list 
 from __future__ import annotations
 
 import re
+from functools import cache
+from math import isfinite
 from typing import Any, Final
 
 from msgspec import inspect
@@ -26,13 +28,20 @@ _DURATION = re.compile(r"\s*([0-9.]+)\s*([a-z]+)\s*")
 
 def shaped(document: Document, model: type) -> dict[str, Any]:
     """The document's root as `msgspec.convert` takes it, without whatever was wrong."""
-    root = inspect.type_info(model)
-    assert isinstance(root, inspect.StructType)
+    root = _structure(model)
     if not isinstance(document.data, dict):
         document.problem((), shown(document.data), "a mapping that begins with popnet: 1")
         return {}
     cleaned, _ = _fields(document.data, root, (), document)
     return cleaned
+
+
+@cache
+def _structure(model: type) -> inspect.StructType:
+    """Ten milliseconds' work: more than all the rest for a small file."""
+    root = inspect.type_info(model)
+    assert isinstance(root, inspect.StructType)
+    return root
 
 
 def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
@@ -110,7 +119,7 @@ def _dict(value: Any, kind: inspect.DictType, path: Path, document: Document) ->
         result = _walk(inner, kind.value_type, here, document)
         if result is not DROP:
             cleaned[key] = result
-    return cleaned
+    return cleaned if _length_fits(cleaned, kind) else DROP
 
 
 def _list(
@@ -134,7 +143,8 @@ def _list(
     if isinstance(kind, inspect.TupleType):
         return DROP if DROP in results else results
     document.indices[path] = [i for i, result in enumerate(results) if result is not DROP]
-    return [result for result in results if result is not DROP]
+    kept = [result for result in results if result is not DROP]
+    return kept if _length_fits(kept, kind) else DROP
 
 
 def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) -> Any:
@@ -205,12 +215,14 @@ def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
 
 
 def _matches(value: str, kind: inspect.StrType) -> bool:
-    return len(value) >= (kind.min_length or 0) and (
+    return _length_fits(value, kind) and (
         kind.pattern is None or re.search(kind.pattern, value) is not None
     )
 
 
-def _length_fits(value: Any, kind: inspect.DictType | inspect.VarTupleType) -> bool:
+def _length_fits(
+    value: Any, kind: inspect.DictType | inspect.VarTupleType | inspect.StrType
+) -> bool:
     most = kind.max_length
     return len(value) >= (kind.min_length or 0) and (most is None or len(value) <= most)
 
@@ -223,7 +235,11 @@ def _sweetened(value: Any, sugar: str, path: Path, document: Document) -> Any:
                 document.problem(path, shown(value), DURATION_ALLOWED)
                 return DROP
             number, unit = re.fullmatch(_DURATION, value).groups()  # type: ignore[union-attr]
-            return round(float(number) * DURATION_UNITS[unit], 9)
+            seconds = round(float(number) * DURATION_UNITS[unit], 9)
+            if not isfinite(seconds):
+                document.problem(path, shown(value), "a finite duration")
+                return DROP
+            return seconds
         case "names", list():
             return _named(value, path, document)
         case "one", str():
@@ -243,7 +259,7 @@ def _sweetened(value: Any, sugar: str, path: Path, document: Document) -> Any:
     return value
 
 
-def _named(value: list[Any], path: Path, document: Document) -> dict[str, Any]:
+def _named(value: list[Any], path: Path, document: Document) -> Any:
     names: dict[str, Any] = {}
     for i, name in enumerate(value):
         spot = document.spot((*path, i))
@@ -257,4 +273,4 @@ def _named(value: list[Any], path: Path, document: Document) -> dict[str, Any]:
         else:
             names[name] = {}
             document.keys[(*path, name)] = document.values[(*path, name)] = spot
-    return names
+    return names if names or not value else DROP

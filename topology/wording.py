@@ -41,8 +41,9 @@ def allowed(kind: inspect.Type) -> str:
         case inspect.FloatType():
             return "a number" + _bounds(kind)
         case inspect.StrType():
+            most = f" of at most {kind.max_length} characters" if kind.max_length else ""
             return PATTERNS.get(
-                kind.pattern or "", f"text like {kind.pattern}" if kind.pattern else "text"
+                kind.pattern or "", f"text like {kind.pattern}" if kind.pattern else f"text{most}"
             )
         case inspect.StructType():
             return f"a mapping with {either((f.encode_name for f in kind.fields), 40)}"
@@ -74,6 +75,7 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
         if kind.gt is not None
         else ""
     )
+    low = f" of {low}" if low.startswith("at") else f" {low}" if low else ""
     if kind.le is None:
-        return f" of {low}" if low.startswith("at") else f" {low}" if low else ""
-    return f" from {kind.ge} to {kind.le}"
+        return low
+    return f" from {kind.ge} to {kind.le}" if kind.ge is not None else f"{low} up to {kind.le}"

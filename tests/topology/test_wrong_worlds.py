@@ -137,13 +137,29 @@ WRONG = {
     "setting nothing": ("", "timeline: [{at: 1s, set: {from: LHR, to: FRA}}]", 8, 26, "timeline[0].set", "nothing to set", "rtt_ms", ""),
     "ramp without an end": ("", "timeline: [{at: 1s, ramp: {from: LHR, to: FRA, rtt_ms: [1, 2]}}]", 8, 12, "timeline[0]", "without `for`", "for:", ""),
     "ramp of nothing": ("", "timeline: [{at: 1s, for: 2s, ramp: {from: LHR, to: FRA}}]", 8, 36, "timeline[0].ramp", "nothing to ramp", "rtt_ms", ""),
-    "ramp to no rate": ("", "timeline: [{at: 1, for: 2s, ramp: {from: LHR, to: FRA, rate_mbit: [9, 0]}}]", 8, 67, "timeline[0].ramp.rate_mbit", "0", "above 0", ""),
+    "ramp to no rate": ("", "timeline: [{at: 1, for: 2s, ramp: {from: LHR, to: FRA, rate_mbit: [9, 0]}}]", 8, 71, "timeline[0].ramp.rate_mbit[1]", "0", "from 1e-06", ""),
     "flap without a period": ("", "timeline: [{at: 1s, flap: {from: LHR, to: FRA}}]", 8, 27, "timeline[0].flap.period", "no such key", "250ms", ""),
     "partition with one on both sides": ("", "timeline: [{at: 1s, partition: [[LHR], [FRA, LHR]]}]", 8, 46, "timeline[0].partition[1][1]", "second time", "one group", ""),
     "partition of all from nobody": ("", "timeline: [{at: 1s, partition: [LHR, FRA, NRT]}]", 8, 32, "timeline[0].partition", "every PoP", "outside", ""),
     "duplicate key": ("", "tunnels: {}", 8, 1, "tunnels", "second time", "line 6", ""),
     "tag": ("", "name: !!binary aGk=", 8, 7, "name", "tagged", "without a tag", ""),
     "empty value": ("", "name:", 8, 6, "name", "nothing", "a name", ""),
+    "only replicas that are none": ("site: dublin", "site: [3]", 6, 24, "tunnels.app.site[0]", "3", "a name", ""),
+    "only members that are none": ("", "load_balancers: {b: {pool: [3]}}", 8, 29, "load_balancers.b.pool[0]", "3", "a name", ""),
+    "only a member with no name": ("", "load_balancers: {b: {pool: {a b: {}}}}", 8, 29, "load_balancers.b.pool.a b", "'a b'", "a name", ""),
+    "parameter that is none": ("", "routing: {probe: {estimator: {ewma: x}}}", 8, 37, "routing.probe.estimator.ewma", "'x'", "a number", ""),
+    "long note": ("", f"security: [{{allow: all, note: {'x' * 61}}}]", 8, 31, "security[0].note", "xxx...", "at most 60", ""),
+    "endless duration": ("", f"timeline: [{{at: {'9' * 400}s, kill: LHR}}]", 8, 17, "timeline[0].at", "999", "finite", ""),
+    "rate of nearly nothing": ("internet: {", "internet: {defaults: {rate_mbit: 1e-30}, ", 3, 34, "internet.defaults.rate_mbit", "1e-30", "from 1e-06", ""),
+    "rate that no number holds": ("internet: {", "internet: {defaults: {rate_mbit: 1e308}, ", 3, 34, "internet.defaults.rate_mbit", "1e+308", "to 1000000000", ""),
+    "bracket in a URL": ("", "load: {rate_per_s: 1, url: 'http://[app'}", 8, 28, "load.url", "'http://[app'", "https://app.example.com/", ""),
+    "bracket in a mix": ("", "load: {rate_per_s: 1, mix: {'http://[app': 1}}", 8, 29, "load.mix.http://[app", "'http://[app'", "https://app.example.com/", ""),
+    "bracket in an origin": ("service: hello", "service: 'http://[::'", 5, 27, "sites.dublin.service.url", "'http://[::'", "https://...", None),
+    "port of an origin": ("service: hello", "service: 'http://localhost:70000'", 5, 27, "sites.dublin.service.url", "70000", "https://...", None),
+    "key set nested too deep": ("", "access: {jwt: {a: {jwks: '" + '{"keys": ' + "[" * 5000 + "'}}}", 8, 26, "access.jwt.a.jwks", "no JSON", "a JWKS", ""),
+    "file that never ends": ("internet: {", "internet: {rtt_csv: /dev/zero, ", 3, 21, "internet.rtt_csv", "no regular file", "a readable CSV file", ""),
+    "merging no mapping": ("", "anycast: {<<: 3}", 8, 15, "anycast.<<", "cannot be merged", "other mappings", ""),
+    "merging itself": ("", "anycast: &a {<<: [*a]}", 8, 10, "anycast.<<", "cannot be merged", "other mappings", ""),
 }  # fmt: skip
 
 
@@ -168,6 +184,8 @@ def test_wrong_world(case: str) -> None:
         ('name: "popnet\n', 2, 1, "quoted scalar (since line 1)"),
         ("a: *nobody\n", 1, 4, "undefined alias"),
         ("popnet: 1\n--- \npopnet: 1\n", 2, 1, "another document"),
+        ("%YAML 1.9\n---\na: b\n", 1, 1, "minor"),
+        ('a: "\\UFFFFFFFF"\n', 1, 1, "too large"),
     ],
 )
 def test_what_is_not_yaml(text: str, line: int, column: int, found: str) -> None:
@@ -194,6 +212,28 @@ def test_all_problems_come_at_once_and_in_file_order() -> None:
         GOOD.replace("FRA: 14", "FRA: -1").replace("site: dublin", "site: d").replace("hello", "x")
     )
     assert [problem.line for problem in problems(text)] == [3, 5, 6]
+
+
+def test_what_is_merged_counts_as_if_it_stood_there() -> None:
+    world = parse_world(
+        GOOD.replace("popnet: 1\n", "popnet: 1\n<<: {name: a, seed: 7}\nseed: 8\n")
+        + "timeline: [&kill {at: 1s, kill: LHR}, {<<: *kill, at: 2s}, {<<: [{at: 3s}, *kill]}]\n"
+    )
+    assert (world.name, world.seed) == ("a", 8)
+    assert [(entry.at, entry.kill) for entry in world.timeline] == [
+        (1.0, ("LHR",)),
+        (2.0, ("LHR",)),
+        (3.0, ("LHR",)),
+    ]
+
+
+def test_merges_that_multiply_end() -> None:
+    both = "a: &a {x: 1}\nA: &A {x: 1}\n" + "".join(
+        f"{name}: &{name} {{<<: [*{before.lower()}, *{before.upper()}]}}\n"
+        for before, small in pairwise("abcdefghijklmnopqrstuvwxyz")
+        for name in (small, small.upper())
+    )
+    assert document.parse(both, "w.yaml").data["z"] == {"x": 1}
 
 
 def test_what_refers_to_a_wrong_entry_is_not_called_wrong() -> None:
