@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
 
@@ -160,3 +161,37 @@ def _another_authority(directory: Path) -> None:
     )
     (directory / "ca.pem").write_bytes(signed(name, ca=True))
     (directory / "overlay-AAA.pem").write_bytes(signed(subject, ca=False) + private)
+
+
+def test_chance_has_no_part_in_how_long_flights_are(pki: Path) -> None:
+    # A ticket holds a random number, and every hundredth is a block shorter.
+    pops = Pops(pki, NAMES[:2])
+    found = {
+        tuple(Meeting.made(pops.client["AAA"], pops.server["BBB"], "BBB").flights)
+        for _ in range(200)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("length", [1, 8, 15, 16, 17, 30])
+@pytest.mark.parametrize("shown", [True, False])
+def test_tickets_are_as_long_as_real_ones_to_a_block(
+    tmp_path: Path, length: int, shown: bool
+) -> None:
+    name = "A" * length
+    virtual_pki.write(tmp_path / "pki", [f"{name}.example"], [name])
+    pops = Pops(tmp_path / "pki", [name])
+    client, server = pops.client[name], pops.server[name]
+    if not shown:
+        name += ".example"
+        client = ssl.create_default_context(cafile=str(tmp_path / "pki" / "ca.pem"))
+        server = server_context(tmp_path / "pki" / "visitor.pem", ("h2",))
+    modelled = Meeting.made(client, server, name)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = client.wrap_bio(to_client, to_server, server_hostname=name)
+    other = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (one, other, one, other):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert modelled.well
+    assert abs(to_client.pending - modelled.size(3)) <= 2 * 16
