@@ -4,7 +4,8 @@ A harness is a module with `one(data)`, which raises for a finding, and `SEEDS`,
 fuzzer: the tests run each over its seeds and their mutations for a moment (tests/fuzz), `make fuzz` runs each a
 million times under atheris, which is guided by the branches that an input takes (libFuzzer).
 
-    world.py       a world file in YAML                      topology.WorldError
+    yaml.py        a world file's YAML                       topology.WorldError
+    world.py       what it says, and what that resolves to   topology.WorldError
     pop_config.py  a PoP's configuration in JSON             pops.config.ConfigError
     dns.py         a query at a PoP, a response at a stub    silence or a response; wire.dns.DnsError
     http1.py       requests and answers, in any pieces       wire.http1.Http1Error
@@ -14,4 +15,4 @@ million times under atheris, which is guided by the branches that an input takes
     http2.py       frames, by either engine                  wire.http2.engine.Http2Error
 """
 
-HARNESSES = ("dns", "headers", "http1", "http2", "lsa", "pop_config", "tunnel_rpc", "world")
+HARNESSES = ("dns", "headers", "http1", "http2", "lsa", "pop_config", "tunnel_rpc", "world", "yaml")

@@ -8,7 +8,7 @@ A path is a tuple of keys and indices; `("pops", "LHR")` has the place of the ke
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from math import isfinite
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ BROKEN: Final = object()
 MAX_DEPTH = 40
 # Aliases of aliases can make billions of values of one page; 490 nodes with all their RTTs are 120,000.
 MAX_VALUES = 500_000
+# Nobody reads more, and each costs a search for what may have been meant.
+MOST_PROBLEMS = 500
 
 
 def dotted(path: Path) -> str:
@@ -73,6 +75,13 @@ class Document(Struct):
                 hint=hint,
             )
         )
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise self.error()
+
+    def error(self, more: Iterable[Problem] = ()) -> WorldError:
+        """All that is wrong, in file order."""
+        by_place = sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        return WorldError([*by_place, *more])
 
     def index(self, path: Path, position: int) -> int:
         """Which member of the list as written is at this position in the list as kept."""
@@ -136,7 +145,7 @@ def _value(node: Node, path: Path, document: Document, above: tuple[Node, ...]) 
     if len(document.values) > document.most:
         found = f"more than {document.most} values"
         document.problem(path, found, "fewer; rtt_csv for a large matrix")
-        raise WorldError(document.problems)
+        raise document.error()
     above = (*above, node)
     if isinstance(node, MappingNode):
         return _mapping(node, path, document, above)

@@ -53,8 +53,7 @@ def world_of(document: Document, *checks: Check, directory: Path | None = None) 
     for more in checks:
         more(document, world)
     if document.problems or matrix_problems:
-        by_place = sorted(document.problems, key=lambda problem: (problem.line, problem.column))
-        raise WorldError([*by_place, *matrix_problems])
+        raise document.error(matrix_problems)
     return world
 
 

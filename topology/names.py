@@ -106,7 +106,7 @@ def _check_city(document: Document, path: Path, name: str, city: str | None) -> 
         return
     found, where = shown(city or name), (*path, "city") if city else path
     if place is None:
-        hint = near_miss(places.slugged(city or name), places.city_names())
+        hint = places.near_city(city or name)
         found += ", which is no city known here"
     else:
         hint = f"did you mean {either(place.names)}?" if place.names else ""

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from topology.cities import CITIES
 from topology.geo import great_circle_m
-from topology.problems import shown
+from topology.problems import near_miss, shown
 
 # Airports of one city lie within this distance; further apart, they are of cities that share a name.
 SAME_CITY_M = 150_000
@@ -84,6 +84,23 @@ def city(name: str) -> Place | Ambiguous | None:
 def city_names() -> tuple[str, ...]:
     """Every name that `city` knows, for near misses."""
     return tuple(sorted({*CITIES, *_by_city()}))
+
+
+def near_city(wrong: str) -> str:
+    """Which city may have been meant. Only those that begin or end alike: to compare all takes 15 ms a name."""
+    slug = slugged(wrong)
+    alike = {*_by_ends().get(slug[:2] + "-", ()), *_by_ends().get("-" + slug[-2:], ())}
+    return near_miss(slug, sorted(alike))
+
+
+@cache
+def _by_ends() -> dict[str, list[str]]:
+    """`to-` and `-yo` -> tokyo and others."""
+    found: dict[str, list[str]] = {}
+    for name in city_names():
+        found.setdefault(name[:2] + "-", []).append(name)
+        found.setdefault("-" + name[-2:], []).append(name)
+    return found
 
 
 def slugged(name: str) -> str:

@@ -68,7 +68,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 def either(names: Iterable[str], limit: int = 12) -> str:
     """`a, b or c`; long lists are cut."""
-    every = list(names)
+    every = [name or "''" for name in names]
     if len(every) > limit:
         return ", ".join(every[:limit]) + f" ... ({len(every)} in all)"
     return " or ".join(filter(None, [", ".join(every[:-1]), every[-1]])) if every else "none"

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz import HARNESSES
+from fuzz.written import bytes_of, document_of
+from topology.document import read
+from topology.load import parse_world, world_of
 
-# A world file takes milliseconds, the others tens of microseconds.
-EXAMPLES = {"world": 25, "http2": 40}
+# These take milliseconds, the others tens of microseconds.
+EXAMPLES = {"yaml": 40, "http2": 40}
+
+
+@pytest.mark.parametrize("file", ["topology.yaml", "examples/rush-hour.yaml"])
+def test_bytes_choose_the_world_that_they_were_made_of(file: str) -> None:
+    root = Path(__file__).parents[2]
+    text = (root / file).read_text("utf-8")
+    document = read(document_of(bytes_of(text)), file)
+    assert world_of(document, directory=root) == parse_world(text, directory=root)
 
 
 @pytest.mark.parametrize("name", HARNESSES)
@@ -64,8 +76,10 @@ def test_mutations(name: str) -> None:
         ("pop_config", b'{"name":"\xde"}'),
         ("headers", b'{"src":"\xff"}'),
         ("headers", b'{"src":"a","x":' + b"[" * 5000),
-        ("world", b"[" * 500),
-        ("world", b'popnet: 1\n"a\\nb": 1'),
+        ("yaml", b"[" * 500),
+        ("yaml", b'popnet: 1\n"a\\nb": 1 2'),
+        ("yaml", b"%YAML 1.9\n---\na: b"),
+        ("yaml", b'a: "\\UFFFFFFFF"'),
     ],
 )
 def test_what_was_found(name: str, data: bytes) -> None:

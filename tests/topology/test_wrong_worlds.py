@@ -276,6 +276,18 @@ def test_aliases_that_multiply_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 5000 values" in problems(text)[-1].found
 
 
+def test_an_empty_name_is_told_as_such() -> None:
+    no_name, no_tunnel = problems(GOOD.replace("app: {site", "'': {site"))
+    assert (no_name.key, no_name.found) == ("tunnels.", "''")
+    assert no_tunnel.allowed == "''"
+
+
+def test_nobody_reads_more_than_some_problems() -> None:
+    world = f"visitors: [{', '.join(f'nowhere{number}' for number in range(1_000))}]"
+    found = problems(GOOD.replace("visitors: [tokyo, london]", world))
+    assert len(found) == document.MOST_PROBLEMS
+
+
 def test_a_number_that_json_cannot_carry() -> None:
     assert only(GOOD + f"seed: {2**63}\n").allowed == "a whole number of at most 64 bits"
     assert parse_world(GOOD + f"seed: {2**63 - 1}\n").seed == 2**63 - 1

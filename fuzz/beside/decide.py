@@ -1,0 +1,1 @@
+"""Named by fuzzed world files; nobody runs it."""
