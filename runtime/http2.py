@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from runtime.transports import Discard, peer_of
 from wire.http2 import fields
 from wire.http2.engine import ErrorCode, Http2Error, Http2Settings, Role, code_name
 from wire.http2.engines import EngineName, create
+from wire.http2.meter import FrameMeter
 
 __all__ = ["ErrorCode", "Http2Connection", "Http2Error", "Http2Settings", "Http2Stream", "Role"]
 
@@ -43,6 +45,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_cut(code)` when we
     end the connection for what came on it; `on_ping_ack(payload, rtt_s)`;
     `on_goaway(code)` when the peer announced that it leaves; `on_idle()` when the last open stream ended.
+    With a `meter`, for strangers, what is read is judged first and worked on in turns.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         idle_timeout_s: float | None = None,
         max_waiting: int = 1024,
         read_size: int = 64 * 1024,
+        meter: FrameMeter | None = None,
     ) -> None:
         self.role = Role(role)
         self.settings = settings or Http2Settings()
@@ -93,6 +97,9 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._idle_timeout_s = idle_timeout_s
         self._max_waiting = max_waiting
         self._buffer = _BUFFER[:read_size]
+        self._meter = meter
+        # What was read and waits for its turn; meanwhile nothing more is read.
+        self._kept: deque[bytes] = deque()
         self._goaways = 0
         self._parted = False
         self._streams: dict[int, Http2Stream] = {}
@@ -259,6 +266,20 @@ class Http2Connection(asyncio.BufferedProtocol):
         if self._closing or self._closed:
             return
         self.bytes_in += len(data)
+        if self._meter is None:
+            self._receive(data)
+            return
+        try:
+            ends = self._meter.read(data, len(self._streams), self._time())
+        except Http2Error as error:
+            self._fail(error)
+            return
+        if len(ends) == 1 and not self._kept:
+            self._receive(data)
+        else:
+            self._take_turns(data, ends)
+
+    def _receive(self, data: bytes | memoryview) -> None:
         try:
             self._engine.receive(data)
         except Http2Error as error:
@@ -266,6 +287,29 @@ class Http2Connection(asyncio.BufferedProtocol):
             return
         if not self._flush_due and self._engine.want_write:
             self._schedule_flush()
+
+    def _take_turns(self, data: bytes | memoryview, ends: list[int]) -> None:
+        """Work on a part now and on the rest in turns of the loop that follow, with other connections in between."""
+        assert self._loop is not None
+        begun = bool(self._kept)
+        self._kept += [bytes(data[a:b]) for a, b in itertools.pairwise([0, *ends])]
+        if not begun:
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        if self._closing or self._closed:
+            self._kept.clear()
+            return
+        self._receive(self._kept.popleft())
+        if self._kept:
+            assert self._loop is not None
+            self._loop.call_soon(self._next_turn)
+            return
+        transport = self._transport
+        if not self._closing and transport is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def eof_received(self) -> bool:
         return False

@@ -209,3 +209,37 @@ def test_a_hello_in_two_pieces(factory: Any, tmp_path: Path) -> None:
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+def test_a_crowd_of_requests_takes_turns(run: Any, engine: Any) -> None:
+    """A hundred requests in one read: who asks meanwhile on another connection does not wait for all of them."""
+
+    async def main(loop: Any) -> None:
+        order: list[bytes] = []
+
+        class Noted(Hello):
+            def headers_received(self, headers: Any, end: bool) -> None:
+                order.append(dict(headers)[b":path"])
+                super().headers_received(headers, end)
+
+        server = HttpServer(Noted, ServingOptions(engine=engine))
+        await server.listen([Listener(*DOOR)])
+        _, crowd = await loop.create_connection(Raw, *DOOR)
+        _, other = await loop.create_connection(Raw, *DOOR)
+        crowd.transport.write(PREFACE)
+        other.transport.write(PREFACE)
+        await settle()
+        fields = b"\x82\x87\x01\x01a\x04\x02/"
+
+        def ask(stream: int, name: bytes) -> bytes:
+            size = (len(fields) + 1).to_bytes(3, "big")
+            return size + b"\1\5" + stream.to_bytes(4, "big") + fields + name
+
+        crowd.transport.write(b"".join(ask(number, b"c") for number in range(1, 201, 2)))
+        other.transport.write(ask(1, b"o"))
+        await settle()
+        assert len(order) == 101
+        assert 0 < order.index(b"/o") <= (16 if engine == "ngh2" else 4)
+
+    run(main)

@@ -32,6 +32,8 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
 _SUSPICIOUS = 16
+_MOST_UPDATES = 4
+_LITERAL = 512
 _CONNECTION_WINDOW = 16 * 1024 * 1024
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
@@ -74,6 +76,7 @@ class H2Engine:
             )
         )
         self._connection.encoder = _Encoder()
+        self._connection.decoder = FieldDecoder(settings.max_header_count * 4)
         self._streams: dict[int, _Stream] = {}
         # Streams with something to send that the windows may allow, in turn.
         self._sendable: dict[int, _Stream] = {}
@@ -514,6 +517,41 @@ class _Encoder(hpack.Encoder):
     def encode(self, headers: Any, huffman: bool = True) -> bytes:
         small = sum([len(name) + len(value) for name, value in headers]) < 16_384
         return super().encode(headers, huffman and small)
+
+
+class FieldDecoder(hpack.Decoder):
+    """hpack takes any number of table sizes, and copies the rest of a block for each literal in it."""
+
+    def __init__(self, most_fields: int) -> None:
+        super().__init__()
+        self._most_fields = most_fields
+        self._literals = 0
+
+    def decode(self, data: bytes, raw: bool = False) -> Any:
+        at = updates = 0
+        while at < len(data) and data[at] & 0xE0 == 0x20:
+            # An integer with a prefix of five bits. RFC 7541 section 4.2 has no use for more than two of them.
+            updates += 1
+            if data[at] & 0x1F == 0x1F:
+                at += 1
+                while at < len(data) and data[at] & 0x80:
+                    at += 1
+            at += 1
+            if updates > _MOST_UPDATES:
+                raise hpack.HPACKDecodingError("too many table sizes")
+        self._literals = 0
+        return super().decode(data, raw)
+
+    def _decode_literal(self, data: Any, should_index: bool) -> Any:
+        self._literals += 1
+        if self._literals > self._most_fields:
+            raise hpack.OversizedHeaderListError("too many fields")
+        if len(data) > _LITERAL:
+            try:
+                return super()._decode_literal(data[:_LITERAL], should_index)
+            except hpack.HPACKError:
+                pass  # It is longer than that, or is no literal anyway.
+        return super()._decode_literal(data, should_index)
 
 
 class _Cut(h2.exceptions.ProtocolError):

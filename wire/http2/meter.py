@@ -1,0 +1,157 @@
+"""What a stranger's frames are worth, read from their heads before any engine works on them.
+
+An engine finds out that it is flooded by doing the work. Nine bytes a frame say enough beforehand:
+
+* Some frames only cost the one who gets them. Each has a weight here that is paid from a token bucket; a read that
+  the bucket cannot pay for is not passed on, not even in part. What an honest client sends of them goes with what it
+  gets (credit for bodies, requests, resets now and then), so what we send fills the bucket, and so does time.
+* Frames that cost work take turns: a read is divided where about a millisecond's worth of them has come, so that
+  other connections are served in between. Costs are estimates of microseconds, not the clock: the same bytes are
+  divided in the same places, wherever and whenever.
+
+Weights are chosen so that with a `burst` of 1,000 a client may send at once: 200 PINGs, SETTINGS or frames of an
+unknown kind, 500 PRIORITYs, 1,000 WINDOW_UPDATEs, 40 CONTINUATIONs, 160 requests that it takes back in the same
+breath, and 80 requests more than it may have open. Browsers and libraries stay two orders below all that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from wire.http2.engine import ErrorCode, Http2Error
+
+_PREFACE = 24
+_HEAD = Struct("!LBL")
+_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY = range(8)
+_WINDOW_UPDATE, _CONTINUATION, _PRIORITY_UPDATE = 0x8, 0x9, 0x10
+_ACK = _END_STREAM = 0x1
+_SMALL_DATA, _SMALL_CONTINUATION = 16, 1024
+_ANOTHER, _ABOVE, _STILLBORN, _NO_CREDIT = 1, 11, 5, 20
+_WEIGHTS = {
+    _PRIORITY: 2.0,
+    _RST_STREAM: 1.0,
+    _PUSH_PROMISE: 50.0,
+    _GOAWAY: 50.0,
+    _WINDOW_UPDATE: 1.0,
+    _PRIORITY_UPDATE: 2.0,
+}
+_OTHER = 5.0
+# A bucket fills in so many seconds.
+_FILLS_S = 5.0
+# What each write gives back, less than a PING costs that makes us write; and how many bytes are worth a token.
+_WRITE, _BYTES = 3.0, 512
+_TURN_US = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Microseconds of a PoP for a frame: a request until it is passed on, a piece of body, anything else."""
+
+    headers: int
+    data: int
+    other: int
+
+
+COSTS = {"ngh2": Costs(60, 20, 2), "h2": Costs(250, 80, 40)}
+
+
+class FrameMeter:
+    """Of one connection, at the server's end. `read` everything that comes, in order, before an engine gets it."""
+
+    def __init__(self, burst: int, most_streams: int, costs: Costs) -> None:
+        self._burst = float(burst)
+        self._most_streams = most_streams
+        self._costs = costs
+        self._tokens = self._burst
+        self._at = 0.0
+        # Of the frame under way: payload still to come, or as much of its head as came.
+        self._ahead = _PREFACE
+        self._part = b""
+        self._last_stream = 0
+        # Of the read under way: the stream before its first new one, how many are open, and where the turns end.
+        self._before = 0
+        self._open = 0
+        self._spent = 0
+
+    def earn(self, written: int) -> None:
+        """We wrote so many bytes."""
+        self._tokens = min(self._burst, self._tokens + _WRITE + written / _BYTES)
+
+    def read(self, data: bytes | memoryview, open_streams: int, now: float) -> list[int]:
+        """Where the turns end in which `data` may be worked on; the last one is its length.
+
+        Raises `Http2Error` when none of it may.
+        """
+        size = len(data)
+        position = self._ahead
+        if position >= size and not self._part:
+            self._ahead = position - size
+            return [size]
+        self._tokens = min(
+            self._burst, self._tokens + (now - self._at) * self._burst / _FILLS_S
+        )  # fmt: skip
+        self._at = now
+        self._before, self._open, self._spent = self._last_stream, open_streams, 0
+        ends: list[int] = []
+        if self._part:
+            head = self._part + bytes(data[: 9 - len(self._part)])
+            if len(head) < 9:
+                self._part = head
+                return [size]
+            word, flags, stream = _HEAD.unpack(head)
+            position = 9 - len(self._part)
+            self._part = b""
+            self._frame(word & 0xFF, word >> 8, flags, stream, data, position)
+            position += word >> 8
+        unpack = _HEAD.unpack_from
+        while position + 9 <= size:
+            word, flags, stream = unpack(data, position)
+            if self._frame(word & 0xFF, word >> 8, flags, stream, data, position + 9):
+                ends.append(position)
+            position += 9 + (word >> 8)
+        if position >= size:
+            self._ahead = position - size
+        else:
+            self._ahead = 0
+            self._part = bytes(data[position:])
+        ends.append(size)
+        return ends
+
+    def _frame(
+        self, kind: int, length: int, flags: int, stream: int, data: bytes | memoryview, at: int
+    ) -> bool:
+        """Pay for a frame. True if it belongs to the next turn."""
+        weight = 0.0
+        cost = self._costs.other
+        if kind == _DATA:
+            cost = self._costs.data
+            if length < _SMALL_DATA and not flags & _END_STREAM:
+                weight = 0.5 if length else _OTHER
+        elif kind == _HEADERS:
+            cost = self._costs.headers
+            weight = _ANOTHER
+            if stream > self._last_stream:
+                self._last_stream = stream
+                self._open += 1
+                if self._open > self._most_streams:
+                    weight = _ABOVE
+        elif kind == _RST_STREAM:
+            weight = _STILLBORN if stream > self._before else 1.0
+        elif kind == _WINDOW_UPDATE:
+            # None at all is an error, and a way to make us reset streams.
+            weight = _NO_CREDIT if bytes(data[at : at + 4]) == b"\0\0\0\0" else 1.0
+        elif kind in (_SETTINGS, _PING):
+            weight = 1.0 if flags & _ACK else _OTHER
+        elif kind == _CONTINUATION:
+            weight = 25.0 if length < _SMALL_CONTINUATION else _OTHER
+        else:
+            weight = _WEIGHTS.get(kind, _OTHER)
+        self._tokens -= weight
+        if self._tokens < 0:
+            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "frames that cost nothing come too often")
+        self._spent += cost
+        if self._spent <= _TURN_US or self._spent == cost:
+            return False
+        self._spent = cost
+        return True
