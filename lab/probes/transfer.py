@@ -18,11 +18,16 @@ _CHUNK = 64 * 1024
 
 
 class _Serving(asyncio.Protocol):
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, congestion: str | None) -> None:
         self._size = size
+        self._congestion = congestion
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._congestion is not None:
+            # Of the connection, not of the listener: what a route says (`internet: congestion`) wins over that one.
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_TCP, socket.TCP_CONGESTION, self._congestion.encode())
         transport.write(bytes(self._size))
         transport.close()
 
@@ -40,12 +45,10 @@ class _Fetching(asyncio.Protocol):
             self._ended.set_result(self._size if exc is None else -1)
 
 
-async def serve(port: int, size: int, sock: socket.socket | None = None) -> asyncio.Server:
+async def serve(port: int, size: int, congestion: str | None = None) -> asyncio.Server:
     """Write `size` bytes to whoever comes."""
     loop = asyncio.get_running_loop()
-    if sock is not None:
-        return await loop.create_server(lambda: _Serving(size), sock=sock)
-    return await loop.create_server(lambda: _Serving(size), "0.0.0.0", port)
+    return await loop.create_server(lambda: _Serving(size, congestion), "0.0.0.0", port)
 
 
 async def fetch(
@@ -84,17 +87,13 @@ async def main(task: dict[str, Any]) -> None:
         took = await fetch(address, port, task["count"], task["at_once"], loop.time)
         sys.stdout.write(json.dumps(took))
         return
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, task["congestion"].encode())
-        listening.bind(("0.0.0.0", task["serve"]))
-        server = await serve(task["serve"], task["size"], listening)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        over = asyncio.Event()
-        loop.add_reader(sys.stdin.fileno(), over.set)
-        await over.wait()
-        server.close()
+    server = await serve(task["serve"], task["size"], task["congestion"])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    over = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), over.set)
+    await over.wait()
+    server.close()
 
 
 if __name__ == "__main__":
