@@ -7,7 +7,7 @@ answers. The generic cases follow the sections of RFC 9113 and RFC 7541, as conf
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.attacks.case import Case, Port
@@ -52,64 +52,68 @@ def _window(stream: int, by: int) -> bytes:
     return frame(WINDOW_UPDATE, 0, stream, struct.pack("!L", by))
 
 
-def _sends(port: Port, data: bytes, *, opened: bytes = b"", stream: int = 0) -> Any:
+def _sends(
+    port: Port, data: bytes | Callable[[], bytes], *, opened: bytes = b"", stream: int = 0
+) -> Any:
     async def play(target: Target) -> str:
         wire = await target.h2(port)
         if opened:
             await wire.send(opened)
-        await wire.send(data)
+        await wire.send(data if isinstance(data, bytes) else data())
         return await wire.expecting(stream).outcome(stream) if stream else await wire.outcome()
 
     return play
 
 
 # At the tunnel port there are no requests of ours, so the floods ride on the control stream that the PoP opens.
-def _flood_rows(port: Port) -> list[tuple[str, str, bytes, str]]:
+def _flood_rows(port: Port) -> list[tuple[str, str, Callable[[], bytes], str]]:
+    """Their bytes are made when they are sent: all together are 200 MB."""
     many = 20_000
     head = (
         _get(1, END_HEADERS, POST) if port != "tunnel" else frame(HEADERS, END_HEADERS, 1, b"\x88")
     )
     first = 3 if port != "tunnel" else 2
-    rows: list[tuple[str, str, bytes, str]] = [
-        ("PING flood", f"{many} PINGs", frame(PING, 0, 0, b"12345678") * many, CUT),
-        ("SETTINGS flood", f"{many} SETTINGS", settings() * many, CUT),
-        ("empty DATA flood", f"{many} DATA frames of no bytes", head + frame(DATA, 0, 1) * many, CUT),
-        ("PRIORITY flood", f"{many} PRIORITY frames", frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") * many, f"{CUT}|{LIVES}"),
-        ("WINDOW_UPDATE flood", f"{many} WINDOW_UPDATEs of one byte", _window(0, 1) * many, f"{CUT}|{LIVES}"),
-        ("unknown frames flood", f"{many} frames of an unknown kind", frame(0x42, 0, 0, b"x") * many, f"{CUT}|{LIVES}"),
+    rows: list[tuple[str, str, Callable[[], bytes], str]] = [
+        ("PING flood", f"{many} PINGs", lambda: frame(PING, 0, 0, b"12345678") * many, CUT),
+        ("SETTINGS flood", f"{many} SETTINGS", lambda: settings() * many, CUT),
+        ("empty DATA flood", f"{many} DATA frames of no bytes", lambda: head + frame(DATA, 0, 1) * many, CUT),
+        ("PRIORITY flood", f"{many} PRIORITY frames", lambda: frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") * many, f"{CUT}|{LIVES}"),
+        ("WINDOW_UPDATE flood", f"{many} WINDOW_UPDATEs of one byte", lambda: _window(0, 1) * many, f"{CUT}|{LIVES}"),
+        ("unknown frames flood", f"{many} frames of an unknown kind", lambda: frame(0x42, 0, 0, b"x") * many, f"{CUT}|{LIVES}"),
         ("CONTINUATION flood", f"HEADERS and {many} CONTINUATIONs that end nothing",
-         frame(HEADERS, 0, 1, GET_BLOCK) + frame(CONTINUATION, 0, 1) * many, CUT),
+         lambda: frame(HEADERS, 0, 1, GET_BLOCK) + frame(CONTINUATION, 0, 1) * many, CUT),
         ("CONTINUATION bomb", "HEADERS and CONTINUATIONs of 64 MB, never ended",
-         frame(HEADERS, 0, 1, GET_BLOCK) + frame(CONTINUATION, 0, 1, block(("x", "y" * 16_000))) * 4000, CUT),
-        ("GOAWAY flood", f"{many} GOAWAYs", frame(GOAWAY, 0, 0, b"\0" * 8) * many, ".*"),
+         lambda: frame(HEADERS, 0, 1, GET_BLOCK) + frame(CONTINUATION, 0, 1, block(("x", "y" * 16_000))) * 4000, CUT),
+        ("GOAWAY flood", f"{many} GOAWAYs", lambda: frame(GOAWAY, 0, 0, b"\0" * 8) * many, ".*"),
     ]  # fmt: skip
     if port != "tunnel":
-        resets = b"".join(
-            _get(2 * i + first) + frame(RST_STREAM, 0, 2 * i + first, b"\0\0\0\x08")
-            for i in range(4000)
-        )
-        provoked = b"".join(_get(2 * i + 1) + _window(2 * i + 1, 0) for i in range(4000))
-        empty = b"".join(_get(2 * i + 1, END_HEADERS, POST) for i in range(4000))
+
+        def each(requests: Callable[[int], bytes], first: int = 1) -> Callable[[], bytes]:
+            return lambda: b"".join(requests(2 * i + first) for i in range(4000))
+
+        resets = each(lambda n: _get(n) + frame(RST_STREAM, 0, n, b"\0\0\0\x08"), first)
+        provoked = each(lambda n: _get(n) + _window(n, 0))
+        empty = each(lambda n: _get(n, END_HEADERS, POST))
         rows += [
             ("rapid reset", "4000 requests, each reset at once", resets, CUT if port == "visitors" else f"{CUT}|{LIVES}"),
             ("provoked resets", "4000 requests, each made wrong so that the PoP resets it", provoked, CUT),
             ("more streams than allowed", "4000 requests that never end", empty, f"{CUT}|{LIVES}"),
             ("HPACK bomb", "an entry of 4000 bytes put in the table, then named 16,000 times",
-             frame(HEADERS, WHOLE, 1, GET_BLOCK + b"\x40\x01a\x7f" + _integer(4000 - 127) + b"x" * 4000 + b"\xbe" * 16_000),
+             lambda: frame(HEADERS, WHOLE, 1, GET_BLOCK + b"\x40\x01a\x7f" + _integer(4000 - 127) + b"x" * 4000 + b"\xbe" * 16_000),
              CUT),
             ("HPACK table flood", "5000 table size updates in one head",
-             frame(HEADERS, WHOLE, 1, b"\x20" * 5000 + GET_BLOCK), f"{CUT}|{LIVES}"),
+             lambda: frame(HEADERS, WHOLE, 1, b"\x20" * 5000 + GET_BLOCK), f"{CUT}|{LIVES}"),
         ]  # fmt: skip
     return rows
 
 
 def flood_bytes() -> list[tuple[str, bytes]]:
     """Floods of a visitor by name, as they are sent after SETTINGS."""
-    return [(name, data) for name, _, data, _ in _flood_rows("visitors")]
+    return [(name, data()) for name, _, data, _ in _flood_rows("visitors")]
 
 
 def _floods(port: Port) -> list[Case]:
-    def case(name: str, sent: str, data: bytes, expect: str) -> Case:
+    def case(name: str, sent: str, data: Callable[[], bytes], expect: str) -> Case:
         must = "connection cut" if expect == CUT else "cut, or borne without harm"
         return Case(name, port, sent, must, expect, _sends(port, data), reaches=-1)
 
