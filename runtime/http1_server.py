@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -26,6 +27,9 @@ from wire.http2.fields import MalformedFieldError
 
 _DISCARD = Discard()
 _JOIN_LIMIT = 16 * 1024
+# What is worth a turn of the loop: lines are fields or chunks, and each is a call or two.
+_LINES = 512
+_CUT_LINGER_S = 0.05
 # Where every connection of the process reads into; see runtime/http2.py. Copied at once, for bodies are passed on as
 # they are. Smaller than there: chunks of a byte are thousands of calls in one turn of the loop.
 _BUFFER = memoryview(bytearray(32 * 1024))
@@ -77,6 +81,9 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         self._closing = False
         self._draining = False
         self._reading_paused = False
+        # What was read and waits for its turn; meanwhile nothing more is read.
+        self._kept: deque[bytes] = deque()
+        self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
 
@@ -128,6 +135,23 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        assert self._parser is not None
+        lines = 0 if self._parser.only_body(len(data)) else data.count(b"\n")
+        if lines <= _LINES and not self._kept:
+            self._feed(data)
+            return
+        step = max(1, len(data) * _LINES // max(_LINES, lines))
+        self._kept += [data[at : at + step] for at in range(0, len(data), step)]
+        self._adjust_reading()
+
+    def _next_turn(self) -> None:
+        self._turn_due = False
+        if self._closing:
+            self._kept.clear()
+        elif self._kept and self._parser is not None and not self._parser.waiting:
+            self._feed(self._kept.popleft())
+
+    def _feed(self, data: bytes) -> None:
         assert self._parser is not None
         try:
             self._parser.feed(data)
@@ -392,6 +416,16 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
             transport.resume_reading()
         self._loop.call_later(self._timeouts.linger_s, transport.close)
 
+    def _cut(self) -> None:
+        """Nothing more is read; the answer has a moment to leave, which a reset at once would not give it."""
+        self._closing = True
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            assert self._loop is not None
+            if not self._reading_paused:
+                transport.pause_reading()
+            self._loop.call_later(_CUT_LINGER_S, transport.abort)
+
     # Inside
 
     def _backlog(self) -> int:
@@ -426,11 +460,16 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         assert self._parser is not None
         stream = self._stream
         held = stream._held if stream is not None else 0
+        waiting = self._parser.waiting
+        if self._kept and not waiting and not self._turn_due and held < HIGH_WATER:
+            assert self._loop is not None
+            self._turn_due = True
+            self._loop.call_soon(self._next_turn)
         if self._reading_paused:
-            if held < LOW_WATER and not self._parser.waiting:
+            if held < LOW_WATER and not waiting and not self._kept:
                 self._reading_paused = False
                 transport.resume_reading()
-        elif held > HIGH_WATER or self._parser.waiting:
+        elif held > HIGH_WATER or waiting or self._kept:
             self._reading_paused = True
             transport.pause_reading()
 
@@ -456,7 +495,10 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
             self._write(http1.response_head(head, chunked=False, close=True) + body)
         if stream is not None:
             self._lose(stream, ErrorCode.PROTOCOL_ERROR)
-        self._linger()
+        if error.flood:
+            self._cut()
+        else:
+            self._linger()
 
     def _fail(self, stream: Http1ServerStream) -> None:
         """The user broke the message's framing: end the connection so that nobody takes it for whole."""

@@ -32,6 +32,8 @@ _DISCARD = Discard()
 _READ_SIZE = 16 * 1024
 # Ends of HTTP/2 connections that are nobody's fault.
 _BLAMELESS = frozenset(("NO_ERROR", "SETTINGS_TIMEOUT", "INTERNAL_ERROR"))
+# Heads beyond what is still answered in peace.
+_TOO_LARGE = frozenset((414, 431))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,10 @@ class HttpServer:
     def _refused(self, peer: Peer, error: Http1Error) -> None:
         """What came on a connection of HTTP/1.1 was no request, or no end of it."""
         now = asyncio.get_running_loop().time()
-        punished = error.flood and self.penalties.give(peer.address, now)
+        if error.flood:
+            punished = self.penalties.give(peer.address, now)
+        else:
+            punished = error.status in _TOO_LARGE and self.penalties.strike(peer.address, now)
         if punished and self.on_penalty is not None:
             self.on_penalty(peer.address, error.reason)
         if self.on_bad_request is not None:

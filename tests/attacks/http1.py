@@ -208,6 +208,8 @@ def cases() -> list[Case]:
              "200, forged fields at the connector: 0", _forged, reaches=-1),
         Case("Connection names fields of the edge", "visitors", "Connection: host, cf-connecting-ip, authorization ...",
              "they stay", "200, kept: cf-connecting-ip x-forwarded-for authorization", _hidden_by_connection, reaches=-1),
+        Case("chunks of one byte", "visitors", "a body of 200,000 chunks", "400, closed", "400|closed",
+             _sends(tiny_chunks(200_000)), reaches=-1),
         Case("pipelining without reading", "visitors", "1000 pipelined requests for 4 MB", "others are served",
              "others are served meanwhile: 200", _pipelined, reaches=-1),
     ]  # fmt: skip

@@ -243,3 +243,38 @@ def test_a_crowd_of_requests_takes_turns(run: Any, engine: Any) -> None:
         assert 0 < order.index(b"/o") <= (16 if engine == "ngh2" else 4)
 
     run(main)
+
+
+def test_a_crowd_of_chunks_takes_turns_and_is_cut(run: Any) -> None:
+    async def main(loop: Any) -> None:
+        turns: list[int] = []
+
+        class Counts(Hello):
+            def headers_received(self, headers: Any, end: bool) -> None:
+                if dict(headers)[b":path"] == b"/other":
+                    turns.append(-1)
+
+            def data_received(self, data: bytes, end: bool) -> None:
+                turns.append(len(data))
+                self.stream.credit(len(data))
+
+        server = HttpServer(Counts, ServingOptions(penalty_s=10))
+        await server.listen([Listener(*DOOR)])
+        _, crowd = await loop.create_connection(Raw, *DOOR)
+        _, other = await loop.create_connection(Raw, *DOOR)
+        head = b"POST /%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        crowd.transport.write(head % b"crowd" + b"1\r\nx\r\n" * 3000)
+        other.transport.write(head % b"other")
+        await settle()
+        assert sum(size for size in turns if size > 0) == 3000
+        assert max(turns) <= 300
+        assert turns.index(-1) <= 2
+        assert not server.penalties.given
+        crowd.transport.write(b"1\r\nx\r\n" * 3000)
+        await asyncio.sleep(0.1)
+        assert crowd.ended
+        assert crowd.got.startswith(b"HTTP/1.1 400")
+        assert server.penalties.given == 1
+        assert not other.ended
+
+    run(main)

@@ -470,3 +470,30 @@ def test_nothing_can_be_forged_into_a_head() -> None:
             http1.request_head(list(head(method, path)), chunked=False)
     with pytest.raises(MalformedFieldError):
         http1.response_head([(b":status", b"200\r\nx: y")], chunked=False, close=False)
+
+
+def test_a_body_of_tiny_chunks_has_an_end() -> None:
+    sink = Sink()
+    parser = RequestParser(sink, "http", Http1Limits(max_tiny_chunks=1000))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    parser.feed(head)
+    # One at a time, as somebody types; and many that are worth their frame.
+    for _ in range(3000):
+        parser.feed(b"1\r\nx\r\n")
+    parser.feed(b"10\r\n0123456789abcdef\r\n" * 3000)
+    parser.feed(b"1\r\nx\r\n" * 1000)
+    with pytest.raises(Http1Error) as caught:
+        parser.feed(b"1\r\nx\r\n" * 100)
+    assert caught.value.flood
+    assert caught.value.status == 400
+
+
+def test_it_is_known_how_much_is_only_body() -> None:
+    parser = RequestParser(Sink(), "http")
+    assert not parser.only_body(1)
+    parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    assert parser.only_body(7)
+    assert not parser.only_body(8)
+    parser.feed(b"defg")
+    assert parser.only_body(3)
+    assert not parser.only_body(4)

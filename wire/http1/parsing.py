@@ -23,6 +23,8 @@ class Http1Limits:
     max_head_size: int = 64 * 1024
     max_header_count: int = 256
     max_target_size: int = 16 * 1024
+    max_tiny_chunks: int = 4_000
+    """Of a request: chunks of next to nothing that come by the dozen, six bytes and a call for each byte of body."""
 
 
 class Http1Error(WireError):
@@ -65,6 +67,9 @@ TRAILER_REFUSED = frozenset(
 )
 
 
+_DOZENS, _TINY = 32, 16
+
+
 class Parser:
     """What requests and responses have in common. Feeds are answered by callbacks before `feed` returns."""
 
@@ -80,6 +85,8 @@ class Parser:
         self._upgrade = b""
         self._length = b""
         self._coding = b""
+        self._body_seen = 0
+        self._tiny_chunks = 0
         self._in_head = True
         self._unparsed_head = 0
         self._head_size = 0
@@ -122,7 +129,11 @@ class Parser:
             self._chunks = []
             if head is not None:
                 self._put_head(head, False, False)
-            self._put_body(chunks[0] if len(chunks) == 1 else b"".join(chunks), end)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._body_seen += len(body)
+            if len(chunks) > _DOZENS and len(body) < _TINY * len(chunks):
+                self._tiny_chunks += len(chunks)
+            self._put_body(body, end)
         elif head is not None:
             self._put_head(head, end, False)
         elif end:
@@ -148,6 +159,8 @@ class Parser:
         self._connection = self._upgrade = self._length = self._coding = b""
         self._in_head = True
         self._head_size = 0
+        self._body_seen = 0
+        self._tiny_chunks //= 2
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()

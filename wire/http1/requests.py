@@ -57,6 +57,14 @@ class RequestParser(Parser):
         """Whether something is kept that belongs behind the current message: time to stop reading."""
         return bool(self._queue or self._rest)
 
+    def only_body(self, size: int) -> bool:
+        """Whether the next `size` bytes are known to be body and nothing else."""
+        if self._raw or self._owed >= size:
+            return True
+        if self._in_head or self._coding or not self._length:
+            return False
+        return int(self._length) - self._body_seen >= size
+
     @property
     def in_head(self) -> bool:
         """Whether a head has begun and not ended."""
@@ -73,6 +81,8 @@ class RequestParser(Parser):
         elif not self._broken:
             try:
                 self._execute(self._parser, data)
+                if self._tiny_chunks > self._limits.max_tiny_chunks:
+                    raise Http1Error(400, "too many chunks of next to nothing", flood=True)
             except Http1Error as error:
                 self._broken = True
                 if not self._busy:
