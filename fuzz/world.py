@@ -55,11 +55,13 @@ timeline:
 - {at: 1, partition: [[LHR], [FRA, NRT]]}
 - {at: 1, partition: [LHR]}
 """
-SEEDS = (
+_WRITTEN = (
     *(bytes_of(text) for text in (_SMALL, _OTHER, _TIMELINE)),
     bytes_of((_ROOT / "topology.yaml").read_text("utf-8")),
     *(bytes_of(file.read_text("utf-8")) for file in sorted(_ROOT.glob("examples/*.yaml"))),
 )
+# With any bytes, and by a careful writer.
+SEEDS = (*_WRITTEN, *(b"\0" + seed[1:] for seed in _WRITTEN))
 
 
 def one(data: bytes) -> None:

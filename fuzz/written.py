@@ -1,9 +1,12 @@
 """A world document made of bytes, and bytes made of one: every byte chooses what a person may write at that place.
 
 The model says what may stand where, so that almost every input has keys that exist and values of the right kind, and
-gets past the shape into the checks of meaning and the plan. Some bytes choose what is wrong there: another kind of
-value, an unknown key, a key twice, an alias, a merge, a tag, any text. The nodes are those of the YAML library, which
-would take a hundred times as long to make them of text; its own part is harness `yaml`.
+gets past the shape into the checks of meaning. The nodes are those of the YAML library, which would take a hundred
+times as long to make them of text; its own part is harness `yaml`.
+
+The first byte chooses the writer. An even one writes with care, names only what there is, puts no key twice: mostly a
+world, which gets as far as the plan. With the other, bytes may also choose what is wrong at a place: another kind of
+value, an unknown key, a key twice, an alias, a merge, a tag, any text.
 
 At any place a byte below ORDINARY chooses a value as the type has it, one above it something else (`_other`). Members
 of mappings and lists follow one another, each after its key or a byte that is not END.
@@ -12,7 +15,7 @@ of mappings and lists follow one another, each after its key or a byte that is n
 from __future__ import annotations
 
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from msgspec import inspect
@@ -22,6 +25,7 @@ from ruamel.yaml.tag import Tag
 
 from topology.model import World
 from topology.model_types import ASSERTION_PATTERN, NAME_PATTERN
+from topology.shape import within
 from topology.wording import unwrapped
 
 END = 0
@@ -77,49 +81,61 @@ ANY_TEXT = (
     *("ewma", "last", "min", "quantile", "median", "mean_deviation", "x" * 61, "tokyo", "berlin"),
 )
 INTEGERS = (
-    "0",
-    "1",
-    "2",
-    "3",
-    "16",
-    "32",
-    "33",
-    "404",
-    "576",
-    "1500",
-    "65535",
-    "65536",
-    "-1",
-    "0x10",
+    *("0", "1", "2", "3", "16", "32", "33", "404", "576", "1500", "65535", "65536", "-1", "0x10"),
+    *("9223372036854775807", "9223372036854775808", "1_0", "600", ""),
 )
-INTEGERS += ("9223372036854775807", "9223372036854775808", "1_0", "600", "")
 REALS = (
-    "0.0",
-    "0.5",
-    "1.0",
-    "1e-320",
-    "1.7e308",
-    "1e309",
-    ".inf",
-    ".nan",
-    "-0.0",
-    "-1e300",
-    "99.9",
-    "180.5",
+    *("0.0", "0.5", "1.0", "1e-320", "1.7e308", "1e309", ".inf", ".nan", "-0.0", "-1e300", "99.9"),
+    *("180.5", "1e-6"),
 )
 DURATIONS = (
-    "3s",
-    "250ms",
-    "1m",
-    "1us",
-    "0s",
-    "0.0000001us",
-    "9" * 400 + "s",
-    "1h ",
-    "s",
-    "3 s",
-    "-1s",
+    *("3s", "250ms", "1m", "1us", "0s", "0.0000001us", "9" * 400 + "s", "1h ", "s", "3 s", "-1s"),
 )
+
+# What a careful writer names, below these keys, and calls these things.
+_POPS, _CITIES, _SITES, _TUNNELS = (
+    ("LHR", "FRA", "NRT", "IAD"),
+    ("tokyo", "london", "sao-paulo", "berlin"),
+    ("dublin", "cork"),
+    ("app", "web"),
+)
+REFERENCES = {
+    **dict.fromkeys(
+        ("from", "to", "cut", "kill", "pause", "vanish", "partition", "neighbors"), _POPS
+    ),
+    **dict.fromkeys(("rtt_ms", "one_way_ms", "pin", "access"), _POPS),
+    **dict.fromkeys(("tunnel", "fallback", "pool"), _TUNNELS),
+    **dict.fromkeys(("visitors", "visitor", "city"), _CITIES),
+    "site": _SITES,
+    "of": ("lab",),
+    "load_balancer": ("both",),
+    "algorithm": ("one-relay", "lowest-rtt", "direct", "decide.py"),
+    "beside": ("one-relay", "lowest-rtt"),
+    "estimator": ("last", "ewma", "min", "median"),
+    "jwks": ("keys.json", '{"keys": [{}]}'),
+    "rtt_csv": ("matrix.csv",),
+    "url": ("https://app.example.com/", "http://app.example.com/"),
+    "mix": ("https://app.example.com/", "http://app.example.com/"),
+    "address": ("100.64.0.0/10", "::1"),
+    "name": ("careful",),
+    "source": ("",),
+}
+CALLED = {
+    "Pop": _POPS,
+    "Visitor": _CITIES,
+    "Site": _SITES,
+    "Tunnel": _TUNNELS,
+    "LoadBalancer": ("both",),
+    "DnsName": ("app.example.com", "www.example.com"),
+}
+_BASE = """popnet: 1
+pops: {LHR: {}, FRA: {}, NRT: {}, IAD: {}}
+visitors: {tokyo: {}, london: {}, sao-paulo: {}, berlin: {}}
+sites: {dublin: {}, cork: {}}
+tunnels: {app: {site: dublin}, web: {site: [dublin, cork]}}
+dns: {app.example.com: {tunnel: app}, www.example.com: {load_balancer: both}}
+load_balancers: {both: {pool: [app, web]}}
+"""
 
 
 class _Mark:
@@ -145,10 +161,22 @@ class _Types:
         self.plain: dict[int, tuple[inspect.Type, str]] = {}
         self.words: list[str] = []
         self._kept: list[inspect.Type] = []
+        self._fitting: dict[int, tuple[str, ...]] = {}
         root = inspect.type_info(World)
         self.root = root
         self._look(root)
         self.words = sorted(set(self.words))
+
+    def fitting(
+        self, kind: inspect.IntType | inspect.FloatType, texts: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The numbers that the type's bounds let through."""
+        if id(kind) not in self._fitting:
+            numbers = [
+                text for text in texts if text not in ("", "0x10", "1_0", ".inf", ".nan", "1e309")
+            ]
+            self._fitting[id(kind)] = tuple(text for text in numbers if within(float(text), kind))
+        return self._fitting[id(kind)]
 
     def _look(self, kind: inspect.Type) -> None:
         if id(kind) in self.plain:
@@ -206,6 +234,42 @@ class _Reader:
         self.at = 0
         self.nodes: list[Node] = []
         self.depth = 0
+        # The field that is being written, of the innermost struct.
+        self.field = ""
+        self.careful = not self.byte() & 1
+
+    def root(self) -> Node:
+        root = self._mapping(_TYPES.root)
+        if self.careful:
+            written = {key.value: value for key, value in root.value}
+            for key, value in _base():
+                if key.value in written:
+                    _complete(written[key.value], value)
+                else:
+                    root.value.append((key, value))
+        return root
+
+    def texts(self, kind: inspect.Type) -> tuple[str, ...]:
+        texts = _texts(kind)
+        if not self.careful:
+            return texts
+        return REFERENCES.get(self.field) or texts[: max(1, len(texts) // 2)]
+
+    def keys(self, kind: inspect.DictType) -> tuple[str, ...]:
+        if self.careful and self.field == "pin":
+            return _CITIES
+        if self.careful:
+            value = unwrapped(kind.value_type)[0]
+            called = (
+                CALLED.get(value.cls.__name__) if isinstance(value, inspect.StructType) else None
+            )
+            if called:
+                return called
+        return self.texts(unwrapped(kind.key_type)[0])
+
+    def numbers(self, kind: inspect.IntType | inspect.FloatType) -> tuple[str, ...]:
+        numbers = INTEGERS if isinstance(kind, inspect.IntType) else (*INTEGERS, *REALS)
+        return _TYPES.fitting(kind, numbers) if self.careful else numbers
 
     def byte(self) -> int:
         at = self.at
@@ -258,21 +322,20 @@ class _Reader:
                 )
             case inspect.BoolType():
                 return self.scalar(("true", "false", "TRUE")[chosen % 3])
-            case inspect.IntType():
-                return self.scalar(INTEGERS[chosen % len(INTEGERS)])
-            case inspect.FloatType():
-                numbers = (*INTEGERS, *REALS)
+            case inspect.IntType() | inspect.FloatType():
+                numbers = self.numbers(kind)
                 return self.scalar(numbers[chosen % len(numbers)])
             case inspect.NoneType():
                 return self.scalar("", _TAG + "null")
             case _:
-                texts = _texts(kind)
+                texts = self.texts(kind)
                 return self.scalar(texts[chosen % len(texts)], _TAG + "str")
 
     def _short(self, sugar: str, kind: inspect.Type, chosen: int) -> Node:
         match sugar:
             case "duration":
-                return self.scalar(DURATIONS[chosen % len(DURATIONS)])
+                most = 4 if self.careful else len(DURATIONS)
+                return self.scalar(DURATIONS[chosen % most])
             case "service":
                 return self.scalar(ANY_TEXT[chosen % len(ANY_TEXT)], _TAG + "str")
             case "one":
@@ -282,20 +345,24 @@ class _Reader:
 
     def _mapping(self, kind: inspect.Type) -> Node:
         mapping = self._kept(MappingNode(_MAP, [], _Mark(self.at), None))
+        there = set[str]()
         while (chosen := self.byte()) != END:
             if chosen >= ORDINARY:
                 key, inner = self._other_key(chosen), getattr(kind, "value_type", _ANY)
             elif isinstance(kind, inspect.StructType):
                 fields = _TYPES.fields[id(kind)]
                 name, inner = fields[(chosen - 1) % len(fields)]
-                key = self.scalar(name, _TAG + "str")
+                key, self.field = self.scalar(name, _TAG + "str"), name
             elif isinstance(kind, inspect.DictType):
-                names = _texts(unwrapped(kind.key_type)[0])
+                names = self.keys(kind)
                 key = self.scalar(names[(chosen - 1) % len(names)], _TAG + "str")
                 inner = kind.value_type
             else:
                 key, inner = self.scalar(_TYPES.words[chosen % len(_TYPES.words)]), _ANY
-            mapping.value.append((key, self.node(inner)))
+            member = key, self.node(inner)
+            if not self.careful or key.value not in there:
+                mapping.value.append(member)
+                there.add(key.value) if self.careful else None
         return mapping
 
     def _sequence(self, item: inspect.Type) -> Node:
@@ -309,13 +376,15 @@ class _Reader:
             return self.scalar(self.text(), _TAG + "str")
         if chosen == _Code.MERGE:
             return self.scalar("<<", _TAG + "merge")
-        if chosen == _Code.NODE:
+        if chosen == _Code.NODE and not self.careful:
             return self.node(_ANY)
         return self.scalar(_TYPES.words[self.byte() % len(_TYPES.words)], _TAG + "str")
 
     def _other(self, chosen: int, kind: inspect.Type) -> Node:
         if self.depth > 60:
             return self.scalar("", _TAG + "null")
+        if self.careful and chosen not in (_Code.ALIAS, _Code.TEXT, _Code.PLAIN):
+            return self._value(kind, chosen)
         match chosen:
             case _Code.ALIAS if self.nodes:
                 return self.nodes[self.byte() % len(self.nodes)]
@@ -337,12 +406,27 @@ class _Reader:
 
 def document_of(data: bytes) -> Node:
     """The root of a world file that these bytes choose; every input has one."""
-    return _Reader(data)._mapping(_TYPES.root)
+    return _Reader(data).root()
+
+
+@cache
+def _base() -> list[tuple[Node, Node]]:
+    return list(YAML(typ="safe", pure=True).compose(_BASE).value)
+
+
+def _complete(section: Node, base: Node) -> None:
+    """All that may be named is there."""
+    if isinstance(section, MappingNode):
+        there = {key.value for key, _ in section.value}
+        section.value += [member for member in base.value if member[0].value not in there]
+    elif isinstance(section, SequenceNode):
+        there = {one.value for one in section.value if isinstance(one, ScalarNode)}
+        section.value += [key for key, _ in base.value if key.value not in there]
 
 
 def bytes_of(text: str) -> bytes:
     """What chooses such a world file, as far as aliases do not matter: a seed made of a real one."""
-    said = bytearray()
+    said = bytearray(b"\1")
     _write_members(YAML(typ="safe", pure=True).compose(text), _TYPES.root, said)
     return bytes(said)
 

@@ -20,7 +20,7 @@ def check_timeline(document: Document, world: World, names: Names) -> None:
     for i, entry in enumerate(world.timeline):
         path: Path = ("timeline", document.index(("timeline",), i))
         actions = [action for action in ACTIONS if getattr(entry, action) is not None]
-        said = [action for action in ACTIONS if (*path, action) in document.keys]
+        said = [action for action in ACTIONS if document.said((*path, action))]
         if len(said) != 1:
             found = either(said).replace(" or ", " and ") if said else "no action"
             document.problem(path, found, f"one of {either(ACTIONS)}")
@@ -56,10 +56,10 @@ def _check_ramp(
     here = (*path, "ramp")
     names.check_pair(here, ramp.from_, ramp.to)
     check_delays(document, here, ramp.one_way_ms, ramp.rtt_ms, ramp.both)
-    if entry.for_ is None and (*path, "for") not in document.keys:
+    if entry.for_ is None and not document.said((*path, "for")):
         document.problem(path, "a ramp without `for`", "for: how long it takes", at_key=True)
     keys = [key for key in ramp.__struct_fields__ if key.endswith(("_ms", "_pct", "_mbit"))]
-    if all(getattr(ramp, key) is None and (*here, key) not in document.keys for key in keys):
+    if all(getattr(ramp, key) is None and not document.said((*here, key)) for key in keys):
         document.problem(here, "nothing to ramp", "a key such as rtt_ms: [100, 400]")
 
 

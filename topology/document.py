@@ -88,6 +88,16 @@ class Document(Struct):
         kept = self.indices.get(path)
         return position if kept is None else kept[position]
 
+    def said(self, path: Path) -> bool:
+        """Whether a value stands there, be it a wrong one. `at:` with nothing behind it says nothing."""
+        value = self.data
+        for part in path:
+            if isinstance(value, dict):
+                value = value.get(part)
+            else:
+                value = value[part] if isinstance(value, list) and isinstance(part, int) else None
+        return value is not None
+
     def spot(self, path: Path, *, at_key: bool = False) -> Spot:
         """Where a path stands; of what is not there, where its parent does."""
         if at_key and path in self.keys:

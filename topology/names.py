@@ -83,7 +83,7 @@ def check_nodes(document: Document, world: World, names: Names) -> None:
     )
     for section, entries in sections:
         for name, entry in entries.items():
-            if entry.at is not None or (section, name, "at") in document.keys:
+            if entry.at is not None or document.said((section, name, "at")):
                 continue
             if isinstance(entry, Pop):
                 _check_airport(document, name)

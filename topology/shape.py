@@ -156,7 +156,7 @@ def _union(value: Any, kind: inspect.UnionType, path: Path, document: Document) 
         plain = unwrapped(one)[0]
         if not isinstance(plain, inspect.IntType | inspect.FloatType) or isinstance(value, str):
             return _walk(value, one, path, document)
-        if _within(value, plain):
+        if within(value, plain):
             return value
     return _wrong(value, kind, path, document)
 
@@ -174,7 +174,7 @@ def _scalar(
         return _wrong(value, written, path, document)
     if isinstance(kind, inspect.StrType) and not _matches(value, kind):
         return _wrong(value, written, path, document)
-    if isinstance(kind, inspect.IntType | inspect.FloatType) and not _within(value, kind):
+    if isinstance(kind, inspect.IntType | inspect.FloatType) and not within(value, kind):
         return _wrong(value, written, path, document)
     return value
 
@@ -205,7 +205,7 @@ def _is_of(value: Any, kind: inspect.Type) -> bool:
             return False
 
 
-def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
+def within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
     return (
         (kind.ge is None or value >= kind.ge)
         and (kind.gt is None or value > kind.gt)

@@ -158,6 +158,9 @@ WRONG = {
     "port of an origin": ("service: hello", "service: 'http://localhost:70000'", 5, 27, "sites.dublin.service.url", "70000", "https://...", None),
     "key set nested too deep": ("", "access: {jwt: {a: {jwks: '" + '{"keys": ' + "[" * 5000 + "'}}}", 8, 26, "access.jwt.a.jwks", "no JSON", "a JWKS", ""),
     "file that never ends": ("internet: {", "internet: {rtt_csv: /dev/zero, ", 3, 21, "internet.rtt_csv", "no regular file", "a readable CSV file", ""),
+    "empty position": ("dublin: {", "dubln: {at: }, dublin: {", 5, 9, "sites.dubln", "no city", "at:", "'dublin'?"),
+    "empty action": ("", "timeline: [{at: 1s, kill: }]", 8, 12, "timeline[0]", "no action", "one of", ""),
+    "ramp with an empty end": ("", "timeline: [{at: 1s, for: , ramp: {from: LHR, to: FRA, rtt_ms: [1, 2]}}]", 8, 12, "timeline[0]", "without `for`", "for:", ""),
     "merging no mapping": ("", "anycast: {<<: 3}", 8, 15, "anycast.<<", "cannot be merged", "other mappings", ""),
     "merging itself": ("", "anycast: &a {<<: [*a]}", 8, 10, "anycast.<<", "cannot be merged", "other mappings", ""),
 }  # fmt: skip
