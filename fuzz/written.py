@@ -416,6 +416,8 @@ def _base() -> list[tuple[Node, Node]]:
 
 def _complete(section: Node, base: Node) -> None:
     """All that may be named is there."""
+    if not isinstance(base, MappingNode):
+        return
     if isinstance(section, MappingNode):
         there = {key.value for key, _ in section.value}
         section.value += [member for member in base.value if member[0].value not in there]
