@@ -1,8 +1,9 @@
 """How fast a sender may be: congestion window and retransmission timeout. Pure; seconds and bytes.
 
-Reno (RFC 5681) with the initial window of RFC 6928 and appropriate byte counting (RFC 3465, L = 2); timeouts
-by RFC 6298 with Linux' bounds: at least 200 ms, at most 120 s, 1 s before the first sample. After an idle time
-the window decays as RFC 2861 and Linux have it: halved for every timeout that has passed, down to the initial one.
+Reno (RFC 5681) with the initial window of RFC 6928 and appropriate byte counting (RFC 3465, without its limit in
+slow start: Linux has none), in whole segments; timeouts by RFC 6298 with Linux' bounds: at least 200 ms, at most
+120 s, 1 s before the first sample. After an idle time the window decays as RFC 2861 and Linux have it: halved for
+every timeout that has passed, down to the initial one.
 """
 
 from __future__ import annotations
@@ -50,30 +51,45 @@ class RoundTrips:
 class Reno:
     """The congestion window of one sender, in bytes."""
 
-    __slots__ = ("initial", "mss", "ssthresh", "window")
+    __slots__ = ("_counted", "initial", "mss", "ssthresh", "window")
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
         self.initial = INITIAL_SEGMENTS * mss
         self.window: float = self.initial
         self.ssthresh: float = float("inf")
+        # Acknowledged since the window last grew by a segment, out of slow start.
+        self._counted = 0.0
 
     def acked(self, size: int) -> None:
         """`size` new bytes were acknowledged, outside recovery, while the window was what held us back."""
-        if self.window < self.ssthresh:
-            self.window += min(size, 2 * self.mss)
-        else:
-            self.window += self.mss * size / self.window
+        window, threshold = self.window, self.ssthresh
+        if window < threshold:
+            if window + size <= threshold:
+                self.window = window + size
+                return
+            size -= int(threshold - window)
+            self.window = window = threshold
+        # One segment for each window that arrived (RFC 3465 section 2.1): adding a share for each acknowledgement
+        # instead, as RFC 5681 allows, falls behind by a segment every few round trips.
+        self._counted += size
+        if self._counted >= window:
+            self._counted -= window
+            self.window = window + self.mss
 
     def lost(self) -> None:
         """Fast recovery begins: half of what was, once per window (section 3.2)."""
-        self.ssthresh = max(self.window / 2, 2 * self.mss)
-        self.window = self.ssthresh
+        self.window = self._halve()
 
     def timed_out(self) -> None:
         """Section 3.1: back to one segment."""
-        self.ssthresh = max(self.window / 2, 2 * self.mss)
+        self._halve()
         self.window = self.mss
+
+    def _halve(self) -> float:
+        self._counted = 0.0
+        self.ssthresh = max(self.window // 2 // self.mss, 2) * self.mss
+        return self.ssthresh
 
     def idle(self, idle_s: float, rto_s: float) -> None:
         restart = self.initial

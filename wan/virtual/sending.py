@@ -245,6 +245,8 @@ class Sender:
             order.append(unit)
         news = False
         sample = -1.0
+        # What no earlier acknowledgement told of: all that the congestion window may grow by.
+        fresh = 0
         size = number - self.acknowledged
         if size > 0:
             news = True
@@ -257,6 +259,7 @@ class Sender:
                     self._sacked -= 1
                 else:
                     self._gone(unit)
+                    fresh += unit.end - unit.seq
                     if unit.sends == 1:
                         sample = now - unit.sent_at
                     self._arrived(unit, now)
@@ -267,6 +270,7 @@ class Sender:
                 reported.sacked = True
                 self._sacked += 1
                 self._gone(reported)
+                fresh += reported.end - seq
                 self._highest = max(self._highest, reported.end)
                 if reported.sends == 1:
                     sample = now - reported.sent_at
@@ -282,7 +286,7 @@ class Sender:
         if size > 0:
             self._probed = False
             if self._limited and (self._recover < 0 or self._slow):
-                self.reno.acked(size)
+                self.reno.acked(fresh)
         if news:
             self.due = _NEVER
         self.push(now)
