@@ -44,6 +44,11 @@ def _structure(model: type) -> inspect.StructType:
     return root
 
 
+@cache
+def _by_name(model: type) -> dict[str, inspect.Field]:
+    return {field.encode_name: field for field in _structure(model).fields}
+
+
 def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
     """The value in full, or DROP after noting why."""
     if value is BROKEN:
@@ -84,7 +89,7 @@ def _fields(
     value: dict[str, Any], kind: inspect.StructType, path: Path, document: Document
 ) -> tuple[dict[str, Any], bool]:
     """What is right, and whether all that is required is there."""
-    fields = {field.encode_name: field for field in kind.fields}
+    fields = _by_name(kind.cls)
     cleaned, complete = {}, True
     for key, inner in value.items():
         here = (*path, key)
