@@ -54,6 +54,6 @@ def test_what_was_reported_already_does_not_widen_the_window_again() -> None:
         sender.take(0, 1 << 20, (number * MSS,), 0.1 + number / 1000)
     half = 5 * MSS
     assert sender.reno.window == half
-    assert sent[10].seq == 0
+    assert [unit.seq for unit in sent].count(0) == 2
     sender.take(10 * MSS, 1 << 20, (), 0.3)
     assert sender.reno.window == half
