@@ -410,6 +410,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return
+        if code == ErrorCode.NO_ERROR and self._meter is not None:
+            self._meter.answered()
         if stream._held:
             self._engine.acknowledge(stream_id, stream._held)
             stream._held = 0
@@ -509,6 +511,8 @@ class Http2Connection(asyncio.BufferedProtocol):
                 size = len(data)
                 self.bytes_out += size
                 transport.write(data)
+                if self._meter is not None:
+                    self._meter.earn(size)
                 if size < _FLUSH and not engine.want_write:
                     break
         except Http2Error as error:

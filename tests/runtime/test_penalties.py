@@ -20,6 +20,12 @@ from runtime.tls import server_context
 from runtime.transports import Discard
 
 DOOR = ("192.0.2.1", 80)
+REQUEST = [
+    (b":method", b"GET"),
+    (b":scheme", b"https"),
+    (b":authority", b"a"),
+    (b":path", b"/"),
+]
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 PING = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
 WRONG = b"\0\0\1\6\0\0\0\0\0\0"  # a PING of one byte
@@ -276,5 +282,27 @@ def test_a_crowd_of_chunks_takes_turns_and_is_cut(run: Any) -> None:
         assert crowd.got.startswith(b"HTTP/1.1 400")
         assert server.penalties.given == 1
         assert not other.ended
+
+    run(main)
+
+
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+def test_who_asks_much_and_is_answered_is_no_flood(run: Any, engine: Any) -> None:
+    async def main(loop: Any) -> None:
+        server = HttpServer(Hello, ServingOptions(engine=engine))
+        await server.listen([Listener(*DOOR)])
+        visitor = Http2Connection("client")
+        await loop.create_connection(lambda: visitor, *DOOR)
+        await settle()
+        for _ in range(60):
+            for _ in range(50):
+                visitor.open(Discard()).send_headers(REQUEST, end=True)
+            await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        await settle()
+        assert visitor.opened == 3000
+        assert not visitor.closed
+        assert not server.cut
 
     run(main)

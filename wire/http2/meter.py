@@ -4,7 +4,8 @@ An engine finds out that it is flooded by doing the work. Nine bytes a frame say
 
 * Some frames only cost the one who gets them. Each has a weight here that is paid from a token bucket; a read that
   the bucket cannot pay for is not passed on, not even in part. What an honest client sends of them goes with what it
-  gets (credit for bodies, requests, resets now and then), so what we send fills the bucket, and so does time.
+  gets (credit for bodies, requests, resets now and then), so what we send and answer fills the bucket, and so
+  does time.
 * Frames that cost work take turns: a read is divided where about a millisecond's worth of them has come, so that
   other connections are served in between. Costs are estimates of microseconds, not the clock: the same bytes are
   divided in the same places, wherever and whenever.
@@ -41,6 +42,7 @@ _OTHER = 5.0
 _FILLS_S = 5.0
 # What each write gives back, less than a PING costs that makes us write; and how many bytes are worth a token.
 _WRITE, _BYTES = 3.0, 512
+_ANSWERED = 3.0
 _TURN_US = 1000
 
 
@@ -77,6 +79,10 @@ class FrameMeter:
     def earn(self, written: int) -> None:
         """We wrote so many bytes."""
         self._tokens = min(self._burst, self._tokens + _WRITE + written / _BYTES)
+
+    def answered(self) -> None:
+        """A request came to its end: it is paid back, and what credit its answer may have been given."""
+        self._tokens = min(self._burst, self._tokens + _ANSWERED)
 
     def read(self, data: bytes | memoryview, open_streams: int, now: float) -> list[int]:
         """Where the turns end in which `data` may be worked on; the last one is its length.
