@@ -55,5 +55,9 @@ def test_what_was_reported_already_does_not_widen_the_window_again() -> None:
     half = 5 * MSS
     assert sender.reno.window == half
     assert [unit.seq for unit in sent].count(0) == 2
-    sender.take(10 * MSS, 1 << 20, (), 0.3)
+    flight = {unit.seq for unit in sent}
+    for seq in sorted(flight)[10:]:
+        sender.take(0, 1 << 20, (seq,), 0.2)
+    sender.take(max(flight) + MSS, 1 << 20, (), 0.3)
+    # Less than a window was news: the lost segment, and nothing else.
     assert sender.reno.window == half
