@@ -47,10 +47,9 @@ def test_same_seed_same_log_other_seed_other_log(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     ) as elsewhere:
         here = {name: digest(name, until_s) for name, until_s in WORLDS.items()}
+        others = {name: digest(name, WORLDS[name], seed=99) for name in ("downloads", "rush-hour")}
         output, errors = elsewhere.communicate(timeout=100)
     assert elsewhere.returncode == 0, errors.decode()
     assert len(set(here.values())) == len(WORLDS)
     assert json.loads(output) == here
-    assert all(
-        digest(name, WORLDS[name], seed=99) != here[name] for name in ("downloads", "rush-hour")
-    )
+    assert all(other != here[name] for name, other in others.items())

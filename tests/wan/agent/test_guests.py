@@ -24,15 +24,16 @@ AgentDriver(config, os.open(os.devnull, os.O_RDWR), listening=lambda: print("up"
 """
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[str]:
-    """An agent without any network: what it runs needs none."""
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An agent without any network: what it runs needs none. No guest may leave it the worse for the next."""
+    directory = tmp_path_factory.mktemp("agent")
     with subprocess.Popen(
-        [sys.executable, "-c", _AGENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _AGENT, str(directory)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        yield str(tmp_path / "agent.sock")
+        yield str(directory / "agent.sock")
         process.terminate()
         process.communicate(timeout=20)
 
