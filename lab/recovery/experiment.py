@@ -6,7 +6,7 @@ Times are seconds since the thing broke. A visitor that asks every 100 ms tells 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from random import Random
@@ -38,9 +38,33 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """without_s: the longest time without an answer. first_s: until the first answer to what was asked after the break.
+    settled_s: until the first answer after which nothing failed any more; 0 if nothing did. Infinite: not within the
+    window.
+    """
+
+    without_s: float
+    first_s: float
+    settled_s: float
+
+    @classmethod
+    def worst(cls, several: Iterable[Figures]) -> Figures:
+        """Each figure by itself."""
+        all_ = list(several)
+        if not all_:
+            return cls(math.inf, math.inf, math.inf)
+        return cls(
+            max(one.without_s for one in all_),
+            max(one.first_s for one in all_),
+            max(one.settled_s for one in all_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """without_s: the longest time in which a visitor had no answer. first_s: until the first answer to what was asked
-    after the break. settled_s: until the first answer after which nothing failed any more; 0 if nothing did.
+    """The figures of the worst visitor, and of each.
+
     tunnels_s: until every tunnel connection was back; None if none was lost. Infinite: not within the window.
     """
 
@@ -52,12 +76,22 @@ class Event:
     requests: int
     failed: int
     cut_off: tuple[str, ...]
+    visitors: Mapping[str, Figures]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            name: None if isinstance(value, float) and math.isinf(value) else value
-            for name, value in asdict(self).items()
-        }
+        return _finite(asdict(self))
+
+
+def _finite(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no infinity."""
+    return {
+        name: _finite(value)
+        if isinstance(value, dict)
+        else None
+        if isinstance(value, float) and math.isinf(value)
+        else value
+        for name, value in told.items()
+    }
 
 
 class Ground(Protocol):
@@ -175,20 +209,26 @@ def measure(number: int, samples: Iterable[Sample], at_s: float, tunnels_s: floa
         for visitor, all_ in by_visitor.items()
     }
     failed = {v: [one for one in all_ if not one.ok] for v, all_ in concerned.items()}
+    visitors = {
+        visitor: Figures(
+            round(_without(all_, at_s), 6),
+            round(_first(all_, at_s), 6),
+            round(_settled(all_, at_s), 6),
+        )
+        for visitor, all_ in sorted(concerned.items())
+    }
+    worst = Figures.worst(visitors.values())
     return Event(
         number,
-        without_s=_worst(concerned.values(), lambda all_: _without(all_, at_s)),
-        first_s=_worst(concerned.values(), lambda all_: _first(all_, at_s)),
-        settled_s=_worst(concerned.values(), lambda all_: _settled(all_, at_s)),
+        without_s=worst.without_s,
+        first_s=worst.first_s,
+        settled_s=worst.settled_s,
         tunnels_s=tunnels_s,
         requests=sum(map(len, concerned.values())),
         failed=sum(map(len, failed.values())),
         cut_off=tuple(sorted(visitor for visitor, all_ in failed.items() if all_)),
+        visitors=visitors,
     )
-
-
-def _worst(groups: Iterable[list[Sample]], figure: Callable[[list[Sample]], float]) -> float:
-    return round(max(map(figure, groups), default=math.inf), 6)
 
 
 def _answers(samples: Sequence[Sample]) -> list[float]:
