@@ -25,7 +25,7 @@ from runtime.transports import Discard, peer_of
 from wire.http2 import fields
 from wire.http2.engine import ErrorCode, Http2Error, Http2Settings, Role, code_name
 from wire.http2.engines import EngineName, create
-from wire.http2.meter import FrameMeter
+from wire.http2.meter import COSTS, FrameMeter, income
 
 __all__ = ["ErrorCode", "Http2Connection", "Http2Error", "Http2Settings", "Http2Stream", "Role"]
 
@@ -45,7 +45,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     peer's SETTINGS came; `on_lost(reason)` once, after every stream was told; `on_cut(code)` when we
     end the connection for what came on it; `on_ping_ack(payload, rtt_s)`;
     `on_goaway(code)` when the peer announced that it leaves; `on_idle()` when the last open stream ended.
-    With a `meter`, for strangers, what is read is judged first and worked on in turns.
+    `metered`, for strangers: what is read is judged first and worked on in turns.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         idle_timeout_s: float | None = None,
         max_waiting: int = 1024,
         read_size: int = 64 * 1024,
-        meter: FrameMeter | None = None,
+        metered: bool = False,
     ) -> None:
         self.role = Role(role)
         self.settings = settings or Http2Settings()
@@ -81,6 +81,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.silent_at = -1
         self.bytes_in = 0
         self.bytes_out = 0
+        self.writes = 0
+        self.answered = 0
         self._engine = create(engine, self.role, self.settings, self)
         # See wire/http2/engines/ngh2.py: what stalled streams hold back may be half of the connection's window.
         self._bearable = 2**30 // self.settings.stream_window
@@ -97,7 +99,14 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._idle_timeout_s = idle_timeout_s
         self._max_waiting = max_waiting
         self._buffer = _BUFFER[:read_size]
-        self._meter = meter
+        self._meter: FrameMeter | None = None
+        if metered:
+            self._meter = FrameMeter(
+                self.settings.flood_burst,
+                self.settings.max_concurrent_streams,
+                COSTS[engine],
+                self._income,
+            )
         # What was read and waits for its turn; meanwhile nothing more is read.
         self._kept: deque[bytes] = deque()
         self._goaways = 0
@@ -115,6 +124,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._made_at = 0.0
         self._flush_due = False
         self._paused = False
         self._ready = False
@@ -244,6 +254,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self.peer = peer_of(self._transport, "h2")
+        self._made_at = self._time()
         if self._on_made is not None:
             self._on_made()
         if self._closing:
@@ -270,14 +281,19 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._receive(data)
             return
         try:
-            ends = self._meter.read(data, len(self._streams), self._time())
+            ends = self._meter.read(data, len(self._streams))
         except Http2Error as error:
             self._fail(error)
             return
-        if len(ends) == 1 and not self._kept:
+        if ends is None and not self._kept:
             self._receive(data)
         else:
-            self._take_turns(data, ends)
+            self._take_turns(data, ends or [len(data)])
+
+    def _income(self) -> float:
+        """What the peer may spend on frames that cost only us."""
+        since = self._time() - self._made_at
+        return income(since, self.settings.flood_burst, self.answered, self.writes, self.bytes_out)
 
     def _receive(self, data: bytes | memoryview) -> None:
         try:
@@ -410,8 +426,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return
-        if code == ErrorCode.NO_ERROR and self._meter is not None:
-            self._meter.answered()
+        if code == ErrorCode.NO_ERROR:
+            self.answered += 1
         if stream._held:
             self._engine.acknowledge(stream_id, stream._held)
             stream._held = 0
@@ -511,8 +527,7 @@ class Http2Connection(asyncio.BufferedProtocol):
                 size = len(data)
                 self.bytes_out += size
                 transport.write(data)
-                if self._meter is not None:
-                    self._meter.earn(size)
+                self.writes += 1
                 if size < _FLUSH and not engine.want_write:
                     break
         except Http2Error as error:

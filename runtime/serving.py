@@ -23,7 +23,6 @@ from runtime.transports import Discard
 from wire.http1 import Http1Error, Http1Limits
 from wire.http2.engine import ErrorCode, Role
 from wire.http2.engines import EngineName
-from wire.http2.meter import COSTS, FrameMeter
 
 Connection = Http2Connection | Http1ServerProtocol | Door
 
@@ -202,11 +201,7 @@ class HttpServer:
                 on_lost=lambda reason: self.gone(protocol),
                 on_cut=lambda code: self._cut(protocol.peer.address, code),
                 read_size=_READ_SIZE,
-                meter=FrameMeter(
-                    self.options.http2.flood_burst,
-                    self.options.http2.max_concurrent_streams,
-                    COSTS[self.options.engine],
-                ),
+                metered=True,
                 settings_timeout_s=self.options.handshake_timeout_s,
                 idle_timeout_s=self.options.idle_timeout_s,
             )

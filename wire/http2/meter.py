@@ -17,6 +17,7 @@ breath, and 80 requests more than it may have open. Browsers and libraries stay 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 
@@ -24,6 +25,7 @@ from wire.http2.engine import ErrorCode, Http2Error
 
 _PREFACE = 24
 _HEAD = Struct("!LBL")
+_unpack = _HEAD.unpack_from
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY = range(8)
 _WINDOW_UPDATE, _CONTINUATION, _PRIORITY_UPDATE = 0x8, 0x9, 0x10
 _ACK = _END_STREAM = 0x1
@@ -40,8 +42,9 @@ _WEIGHTS = {
 _OTHER = 5.0
 # A bucket fills in so many seconds.
 _FILLS_S = 5.0
-# What each write gives back, less than a PING costs that makes us write; and how many bytes are worth a token.
+# Less than a PING costs that makes us write; and how many bytes are worth a token.
 _WRITE, _BYTES = 3.0, 512
+# A request is paid back, and what credit its answer may have been given.
 _ANSWERED = 3.0
 _TURN_US = 1000
 
@@ -58,62 +61,57 @@ class Costs:
 COSTS = {"ngh2": Costs(60, 20, 2), "h2": Costs(250, 80, 40)}
 
 
+def income(seconds: float, burst: int, answered: int, writes: int, written: int) -> float:
+    """Tokens for so much time, so many requests answered, writes, and bytes in them."""
+    return seconds * burst / _FILLS_S + _ANSWERED * answered + _WRITE * writes + written / _BYTES
+
+
 class FrameMeter:
     """Of one connection, at the server's end. `read` everything that comes, in order, before an engine gets it."""
 
-    def __init__(self, burst: int, most_streams: int, costs: Costs) -> None:
+    def __init__(
+        self, burst: int, most_streams: int, costs: Costs, income: Callable[[], float]
+    ) -> None:
         self._burst = float(burst)
         self._most_streams = most_streams
         self._costs = costs
+        # All tokens that came back since the connection began: asked for when the bucket is empty, and not before.
+        self._income = income
+        self._had = 0.0
         self._tokens = self._burst
-        self._at = 0.0
         # Of the frame under way: payload still to come, or as much of its head as came.
         self._ahead = _PREFACE
         self._part = b""
         self._last_stream = 0
-        # Of the read under way: the stream before its first new one, how many are open, and where the turns end.
+        # Of the read under way: the stream before its first new one, how many are open, and what its turn has cost.
         self._before = 0
         self._open = 0
         self._spent = 0
 
-    def earn(self, written: int) -> None:
-        """We wrote so many bytes."""
-        self._tokens = min(self._burst, self._tokens + _WRITE + written / _BYTES)
-
-    def answered(self) -> None:
-        """A request came to its end: it is paid back, and what credit its answer may have been given."""
-        self._tokens = min(self._burst, self._tokens + _ANSWERED)
-
-    def read(self, data: bytes | memoryview, open_streams: int, now: float) -> list[int]:
-        """Where the turns end in which `data` may be worked on; the last one is its length.
+    def read(self, data: bytes | memoryview, open_streams: int) -> list[int] | None:
+        """Where the turns end in which `data` may be worked on, the last one with its length; None: all in one.
 
         Raises `Http2Error` when none of it may.
         """
         size = len(data)
         position = self._ahead
-        if position >= size and not self._part:
-            self._ahead = position - size
-            return [size]
-        self._tokens = min(
-            self._burst, self._tokens + (now - self._at) * self._burst / _FILLS_S
-        )  # fmt: skip
-        self._at = now
+        ends: list[int] | None = None
         self._before, self._open, self._spent = self._last_stream, open_streams, 0
-        ends: list[int] = []
         if self._part:
             head = self._part + bytes(data[: 9 - len(self._part)])
             if len(head) < 9:
                 self._part = head
-                return [size]
+                return None
             word, flags, stream = _HEAD.unpack(head)
             position = 9 - len(self._part)
             self._part = b""
             self._frame(word & 0xFF, word >> 8, flags, stream, data, position)
             position += word >> 8
-        unpack = _HEAD.unpack_from
         while position + 9 <= size:
-            word, flags, stream = unpack(data, position)
+            word, flags, stream = _unpack(data, position)
             if self._frame(word & 0xFF, word >> 8, flags, stream, data, position + 9):
+                if ends is None:
+                    ends = []
                 ends.append(position)
             position += 9 + (word >> 8)
         if position >= size:
@@ -121,7 +119,8 @@ class FrameMeter:
         else:
             self._ahead = 0
             self._part = bytes(data[position:])
-        ends.append(size)
+        if ends is not None:
+            ends.append(size)
         return ends
 
     def _frame(
@@ -155,9 +154,16 @@ class FrameMeter:
             weight = _WEIGHTS.get(kind, _OTHER)
         self._tokens -= weight
         if self._tokens < 0:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "frames that cost nothing come too often")
+            self._refill()
         self._spent += cost
         if self._spent <= _TURN_US or self._spent == cost:
             return False
         self._spent = cost
         return True
+
+    def _refill(self) -> None:
+        income = self._income()
+        self._tokens = min(self._burst, self._tokens + income - self._had)
+        self._had = income
+        if self._tokens < 0:
+            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "frames that cost nothing come too often")

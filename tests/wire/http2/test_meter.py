@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire.http2.engine import ErrorCode, Http2Error
-from wire.http2.meter import COSTS, FrameMeter
+from wire.http2.meter import COSTS, FrameMeter, income
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, _, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
@@ -19,9 +19,15 @@ def frame(kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0) -> b
     return struct.pack("!L", len(payload))[1:] + struct.pack("!BBL", kind, flags, stream) + payload
 
 
-def meter(burst: int = 1000, engine: str = "ngh2") -> FrameMeter:
-    found = FrameMeter(burst, 100, COSTS[engine])
-    found.read(PREFACE + frame(SETTINGS), 0, 0.0)
+class Judge(FrameMeter):
+    def __init__(self, burst: int, engine: str) -> None:
+        self.earned = 0.0
+        super().__init__(burst, 100, COSTS[engine], lambda: self.earned)
+
+
+def meter(burst: int = 1000, engine: str = "ngh2") -> Judge:
+    found = Judge(burst, engine)
+    found.read(PREFACE + frame(SETTINGS), 0)
     return found
 
 
@@ -30,7 +36,7 @@ def survives(data: bytes, *, pieces: int = 1, streams: int = 0) -> bool:
     size = -(-len(data) // pieces)
     try:
         for at in range(0, len(data), size):
-            judge.read(data[at : at + size], streams, 0.0)
+            judge.read(data[at : at + size], streams)
     except Http2Error as error:
         return error.code != ErrorCode.ENHANCE_YOUR_CALM
     return True
@@ -67,8 +73,8 @@ def test_requests_taken_back_at_once() -> None:
     # Taken back later, as when a page is left, it counts as one.
     judge = meter()
     for opened in range(1, 160, 2):
-        judge.read(frame(HEADERS, opened, b"x" * 60), 0, 0.0)
-    judge.read(b"".join(frame(RST, n, bytes(4)) for n in range(1, 160, 2)), 80, 0.0)
+        judge.read(frame(HEADERS, opened, b"x" * 60), 0)
+    judge.read(b"".join(frame(RST, n, bytes(4)) for n in range(1, 160, 2)), 80)
 
 
 def test_more_streams_than_allowed() -> None:
@@ -83,19 +89,23 @@ def test_what_we_send_and_time_pay_for_more() -> None:
     judge = meter()
     # A download of 100 MB, each frame of 16 KB acknowledged twice.
     for _ in range(6400):
-        judge.earn(16_384)
-        judge.read(frame(WINDOW, 0, b"\0\0\x40\0") + frame(WINDOW, 1, b"\0\0\x40\0"), 1, 0.0)
+        judge.earned += income(0, 1000, 0, 1, 16_384)
+        judge.read(frame(WINDOW, 0, b"\0\0\x40\0") + frame(WINDOW, 1, b"\0\0\x40\0"), 1)
     # A message each way, every one acknowledged and answered.
     for _ in range(5000):
-        judge.read(frame(DATA, 1, b"hello") + frame(WINDOW, 1, b"\0\0\0\5") * 2, 1, 0.0)
-        judge.earn(14)
+        judge.earned += income(0, 1000, 0, 1, 14)
+        judge.read(frame(DATA, 1, b"hello") + frame(WINDOW, 1, b"\0\0\0\5") * 2, 1)
     # PING every second for ever.
-    for second in range(5000):
-        judge.read(frame(PING, payload=bytes(8)), 0, float(second))
-    # Requests as fast as they are answered.
+    for _ in range(5000):
+        judge.earned += income(1, 1000, 0, 0, 0)
+        judge.read(frame(PING, payload=bytes(8)), 0)
+    # Requests as fast as they are answered, however small the answers.
     for number in range(5000):
-        judge.read(frame(HEADERS, 2 * number + 3, b"x" * 30, 5), 1, 5000.0)
-        judge.answered()
+        judge.read(frame(HEADERS, 2 * number + 3, b"x" * 30, 5), 1)
+        judge.earned += income(0, 1000, 1, 0, 0)
+    # But nothing is saved up beyond a bucket.
+    with pytest.raises(Http2Error):
+        judge.read(frame(PING, payload=bytes(8)) * 400, 0)
 
 
 def test_an_upload_pays_nothing() -> None:
@@ -105,10 +115,10 @@ def test_an_upload_pays_nothing() -> None:
 
 def test_turns_end_between_frames() -> None:
     request = frame(HEADERS, 1, b"x" * 60)
-    ends = meter().read(request * 40, 0, 0.0)
+    ends = meter().read(request * 40, 0)
     assert ends == [16 * len(request), 32 * len(request), 40 * len(request)]
-    assert meter(engine="h2").read(request * 8, 0, 0.0) == [4 * len(request), 8 * len(request)]
-    assert meter().read(request, 0, 0.0) == [len(request)]
+    assert meter(engine="h2").read(request * 8, 0) == [4 * len(request), 8 * len(request)]
+    assert meter().read(request, 0) is None
 
 
 @given(
@@ -126,14 +136,14 @@ def test_pieces_change_nothing(frames: list[tuple[int, int]], cuts: list[int]) -
         at += 9 + size
         borders.add(at)
     whole, parts = meter(10_000), meter(10_000)
-    whole.read(data, 0, 0.0)
+    whole.read(data, 0)
     at = 0
     for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
-        ends = parts.read(data[at:cut], 0, 0.0)
+        ends = parts.read(data[at:cut], 0) or [cut - at]
         assert ends[-1] == cut - at
         assert ends == sorted(ends)
         assert all(at + end in borders for end in ends[:-1])
         at = cut
     for judge in (whole, parts):
         with pytest.raises(Http2Error):
-            judge.read(frame(PING, payload=bytes(8)) * 2001, 0, 0.0)
+            judge.read(frame(PING, payload=bytes(8)) * 2001, 0)
