@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from topology.document import WorldError, parse
+from topology.document import parse
+from topology.problems import WorldError
 
 SEEDS = (
     b"popnet: 1\nname: small # of two\npops: {LHR: {region: 1}, x: {at: [1, -2.5e3]}}\n",

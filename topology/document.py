@@ -177,11 +177,13 @@ def _mapping(
     values: dict[str, Any] = {}
     merged: list[Node] = []
     for key, value in node.value:
-        name = key.value if isinstance(key, ScalarNode) else None
+        name = _whole(key.value) if isinstance(key, ScalarNode) else None
         here = (*path, str(name))
-        if not isinstance(name, str):
+        if name is None:
             line, column = _spot(key)
-            found, allowed = "a list or mapping as a key", "a word as a key"
+            half = isinstance(key, ScalarNode)
+            found = shown(key.value) if half else "a list or mapping as a key"
+            allowed = "whole characters" if half else "a word as a key"
             document.problems.append(
                 Problem(
                     file=document.file,
@@ -219,8 +221,21 @@ def _mapping(
     return values
 
 
+def _whole(text: str) -> str | None:
+    r"""With `"\ud83d\ude00"`, as JSON writes one character, made one; None for half of one, which is no text."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return None
+
+
 def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
-    tag, text = str(node.tag), node.value
+    tag, text = str(node.tag), _whole(node.value)
+    if text is None:
+        document.problem(path, shown(node.value), "whole characters")
+        return BROKEN
     try:
         match tag.removeprefix(_TAG):
             case "null":

@@ -85,7 +85,10 @@ def _check_sites(document: Document, world: World, names: Names) -> None:
             document.problem(here, shown(service.url), allowed, near_miss(service.url, known))
         if service.hello and (service.url or service.command):
             document.problem(path, "hello and another service", "one service")
-        elif not (service.hello or service.url or service.command):
+        elif not (service.hello or service.url or service.command) and not any(
+            getattr(service, key) is None and document.said((*path, key))
+            for key in ("url", "command")
+        ):
             document.problem(path, "no service", SUGAR_ALLOWED["service"])
         own = [tunnel for tunnel, entry in world.tunnels.items() if name in entry.sites]
         for i, connector in enumerate(site.connectors):

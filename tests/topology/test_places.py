@@ -124,6 +124,7 @@ def test_merge_keys_and_aliases() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1_000", 1000), ("0x10", 16), ("0o17", 15), ("007", 7), ("1e3", 1000.0), ("-.5", -0.5), ("no", "no"),
+     (r'"\ud83d\ude00"', "\U0001f600"),
      ("TRUE", True), ("~", None), ("2020-01-01", "2020-01-01"), ("'3'", "3"), ("12:30", "12:30")],
 )  # fmt: skip
 def test_scalars(text: str, value: object) -> None:

@@ -161,6 +161,8 @@ WRONG = {
     "empty position": ("dublin: {", "dubln: {at: }, dublin: {", 5, 9, "sites.dubln", "no city", "at:", "'dublin'?"),
     "empty action": ("", "timeline: [{at: 1s, kill: }]", 8, 12, "timeline[0]", "no action", "one of", ""),
     "ramp with an empty end": ("", "timeline: [{at: 1s, for: , ramp: {from: LHR, to: FRA, rtt_ms: [1, 2]}}]", 8, 12, "timeline[0]", "without `for`", "for:", ""),
+    "half a character": ("service: hello", r'service: {command: "\ud800"}', 5, 37, "sites.dublin.service.command", r"'\ud800'", "whole", ""),
+    "half a character in a key": ("", r'security: [{header: {"\ud800": a}, allow: all}]', 8, 22, "security[0].header", r"'\ud800'", "whole", ""),
     "merging no mapping": ("", "anycast: {<<: 3}", 8, 15, "anycast.<<", "cannot be merged", "other mappings", ""),
     "merging itself": ("", "anycast: &a {<<: [*a]}", 8, 10, "anycast.<<", "cannot be merged", "other mappings", ""),
 }  # fmt: skip
