@@ -5,6 +5,7 @@ fuzzer: the tests run each over its seeds and their mutations for a moment (test
 million times under atheris, which is guided by the branches that an input takes (libFuzzer).
 
     yaml.py        a world file's YAML                       topology.WorldError
+    matrix.py      files that it names                       problems of the matrix
     world.py       what it says, and what that resolves to   topology.WorldError
     pop_config.py  a PoP's configuration in JSON             pops.config.ConfigError
     dns.py         a query at a PoP, a response at a stub    silence or a response; wire.dns.DnsError
@@ -15,4 +16,15 @@ million times under atheris, which is guided by the branches that an input takes
     http2.py       frames, by either engine                  wire.http2.engine.Http2Error
 """
 
-HARNESSES = ("dns", "headers", "http1", "http2", "lsa", "pop_config", "tunnel_rpc", "world", "yaml")
+HARNESSES = (
+    "dns",
+    "headers",
+    "http1",
+    "http2",
+    "lsa",
+    "matrix",
+    "pop_config",
+    "tunnel_rpc",
+    "world",
+    "yaml",
+)
