@@ -10,6 +10,7 @@ SEEDS = (
     b"\0GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n",
     b"\7POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
     b"\3POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nt: v\r\n\r\n",
+    b"\x0fPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 70,
     b"\1POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"\2GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nraw",
     b"\2POST http://b/ HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\nx",
@@ -18,7 +19,9 @@ SEEDS = (
     b"\4HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     b"\1HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nraw",
 )
-_LIMITS = Http1Limits(max_head_size=512, max_header_count=16, max_target_size=128)
+_LIMITS = Http1Limits(
+    max_head_size=512, max_header_count=16, max_target_size=128, max_tiny_chunks=64
+)
 
 
 class _Told:
@@ -55,7 +58,9 @@ def _requests(pieces: list[bytes]) -> tuple[list[list[Any]], int | None]:
     parser = RequestParser(told, "http", _LIMITS)
     try:
         for piece in pieces:
+            only_body, before = parser.only_body(len(piece)), len(told.messages)
             parser.feed(piece)
+            assert not only_body or len(told.messages) == before, "a request among what is body"
             _answer(parser, told)
     except Http1Error as error:
         assert 400 <= error.status < 600

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
-from wire.http2.engine import Headers, Http2Error, Http2Settings, Role
+from wire.http2.engine import Engine, Headers, Http2Error, Http2Settings, Role
 from wire.http2.engines import create
+from wire.http2.meter import COSTS, FrameMeter
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD = b"\x82\x84\x87\x41\x01a"
@@ -29,6 +31,8 @@ SEEDS = (
 
 class _Sink:
     """Answers every request, credits every byte."""
+
+    engine: Engine
 
     def __init__(self) -> None:
         self.open: set[int] = set()
@@ -64,6 +68,23 @@ class _Sink:
     def connection_closed(self, code: int, debug: bytes) -> None: ...
 
 
+def _pieces(data: bytes) -> list[bytes]:
+    """As a socket may cut them."""
+    step = data[-1] % 64 if data else 0
+    return [data[at : at + step] for at in range(0, len(data), step)] if step else [data]
+
+
+def _turns(meter: FrameMeter, data: bytes, opened: int) -> list[bytes]:
+    """What a server gives its engine at a time."""
+    ends = meter.read(data, opened)
+    if ends is None:
+        return [data]
+    assert ends[-1] == len(data)
+    turns = [data[a:b] for a, b in pairwise([0, *ends])]
+    assert all(turns), "a turn in which nothing is done"
+    return turns
+
+
 def one(data: bytes) -> None:
     for name in ("ngh2", "h2"):
         for role in Role:
@@ -73,13 +94,16 @@ def one(data: bytes) -> None:
             engine.start()
             try:
                 if role is Role.SERVER:
-                    engine.receive(_PREFACE)
+                    meter = FrameMeter(100, 4, COSTS[name], lambda: 0.0)
+                    for piece in _pieces(_PREFACE + data):
+                        for turn in _turns(meter, piece, len(sink.open)):
+                            engine.receive(turn)
                 else:
                     engine.send_request(
                         [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/")], False
                     )
-                engine.data_to_send(65536)
-                engine.receive(data)
+                    engine.data_to_send(65536)
+                    engine.receive(data)
                 while engine.data_to_send(65536):
                     pass
             except Http2Error:
