@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := --universal --generate-hashes --no-header --no-annotate --quiet
 
+PACKAGES := topology routing wire runtime wan pops tunnel_client lab benchmarks
+
 RUNS   ?= 1000000
 SIDE_BY_SIDE ?= -n auto --maxprocesses 4 --dist worksteal
 
@@ -20,10 +22,12 @@ help:
 	@echo "make lock    refresh the lock files from pyproject.toml: for development, and what the image holds"
 
 # The stamp depends on the lock file alone: a code change needs no new set-up.
+# Compiled as pip does with what it installs: a lab and the tests start our programs again and again.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 $(PACKAGES)
 	@touch $@
 
 up: $(VENV)/.ready

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from wire.dns import Question, make_query, parse_response
 
 PAIR = [("A", "B", 0.01)]
@@ -118,7 +120,12 @@ def test_the_admin_door(edge: Any, tmp_path: Path) -> None:
     edge(scenario)
 
 
-def test_a_drained_pop_lets_its_tunnels_go_and_still_answers(edge: Any) -> None:
+def test_a_drained_pop_lets_its_tunnels_go_and_still_answers(
+    edge: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The played connector does not end its control stream: that is what it is given time for.
+    monkeypatch.setattr("pops.drivers.tunnels._CONTROL_LINGER_S", 0.05)
+
     async def scenario(world: Any) -> None:
         await world.start("AB", PAIR)
         near = await world.connector("A")
