@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from lab.cli.app import (
     say,
 )
 from lab.cli.bringing import By
+from lab.cli.recovery import seconds
 from lab.driver import Lab, LabError
 from lab.drivers.virtual import VirtualWorld
 from lab.parity import recoveries, traces, transfers
@@ -32,8 +34,11 @@ from lab.parity.band import Pair
 from lab.parity.traces import Row
 from lab.recovery.experiment import Event
 from lab.worlds import DEFAULT_WORLD
+from topology.plan import Plan
 
 T = TypeVar("T")
+
+_AFTER_HOLD_S = 5.0
 
 
 class Part(enum.StrEnum):
@@ -96,7 +101,7 @@ def parity(
     return bringing.in_a_lab(
         file or DEFAULT_WORLD,
         By(driver.value),
-        wanted.of,
+        wanted.fresh,
         [*arguments, "-o", output.value],
         idle=True,
     )
@@ -115,6 +120,13 @@ class _Wanted:
     pairs: list[Pair] = field(default_factory=list)
     # Which nodes were taken for it, and why.
     choices: dict[str, str] = field(default_factory=dict)
+
+    def fresh(self, lab: Lab) -> int:
+        """In a lab that has only just come up."""
+        settle_s = _settle_s(lab.plan)
+        say(f"{settle_s:g} s until routes are those of a world that has been up for a while ...")
+        time.sleep(settle_s)
+        return self.of(lab)
 
     def of(self, lab: Lab) -> int:
         url = self.url or f"https://{next(iter(lab.plan.world.dns))}/"
@@ -149,14 +161,16 @@ class _Wanted:
 
         visitors = lab.plan.world.visitors
         say(f"traces of {len(visitors)} visitors ...")
-        self.rows = _in_virtual(
-            lab,
-            lambda world: traces.compare(
+
+        def both(world: VirtualWorld) -> list[Row]:
+            world.run_for(_settle_s(world.plan))
+            return traces.compare(
                 visitors,
                 lambda visitor: send_virtually(world, visitor, url),
                 lambda visitor: tracing.send(lab, visitor, url),
-            ),
-        )
+            )
+
+        self.rows = _in_virtual(lab, both)
 
     def _transfers(self, lab: Lab) -> None:
         receiver, sender = transfers.ends(lab.plan)
@@ -190,6 +204,11 @@ class _Wanted:
         self.pairs += recoveries.compare(_in_virtual(lab, play), real, chosen)
 
 
+def _settle_s(plan: Plan) -> float:
+    """A young routing table takes every gain, then damping holds what it has: compared is what it has then."""
+    return plan.world.routing.damping.hold + _AFTER_HOLD_S
+
+
 def _heard(events: Iterable[Event], count: int) -> list[Event]:
     """Each takes a quarter of a minute: say that it goes on."""
     found = []
@@ -198,7 +217,7 @@ def _heard(events: Iterable[Event], count: int) -> list[Event]:
         if sys.stderr.isatty() or len(found) == count or not len(found) % 5:
             say(
                 f"{len(found)}/{count}  without an answer {event.without_s:.2f} s, "
-                f"{event.failed} of {event.requests} failed"
+                f"{event.failed} of {event.requests} failed, tunnels {seconds(event.tunnels_s)} s"
             )
     return found
 

@@ -26,6 +26,16 @@ def test_traces_agree_with_virtual_time(popnet: Any, lab: Lab) -> None:
     assert all(row["agree"] for row in rows)
 
 
+def test_transfers_of_both_are_put_side_by_side(popnet: Any, lab: Lab) -> None:
+    """So few tell nothing of medians, but all that they are made of."""
+    few = ("parity", "--only", "transfers", "--count", "4", "-n", lab.name, "-o", "json")
+    told = json.loads(popnet(*few, code=None))
+    (pair,) = told["medians"]
+    assert (pair["virtual_count"], pair["real_count"]) == (4, 4)
+    assert "1 MB new-york > london" in told["choices"]["transfers"]
+    assert not lab.wan("links", pairs=[["london", "new-york"]])["links"][0]["current"]["loss"]
+
+
 def test_the_same_load_through_both_drivers(popnet: Any, lab: Lab, world: Path) -> None:
     file = world.with_name("load.yaml")
     file.write_text(world.read_text() + LOAD)
