@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -14,6 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, Counter
 
 from runtime.admin import JSON, AdminRequest, AdminServer, Answer
+from runtime.door import Handshakes
 from runtime.http1_client import Http1Client, Origin, OriginUnreachableError
 from runtime.http1_server import Http1Timeouts
 from runtime.http2 import Http2Connection
@@ -409,3 +410,28 @@ def test_unusable_certificates_name_their_file(tmp_path: Path) -> None:
             server_context(path)
         with pytest.raises(TlsError, match=path.name):
             connector_context(path)
+
+
+def test_one_handshake_begins_in_a_turn(run: Any) -> None:
+    async def main(loop: Any) -> None:
+        turn = 0
+        begun: list[tuple[int, int]] = []
+
+        class Waiting:
+            def __init__(self, number: int) -> None:
+                self.number = number
+
+            def shake(self) -> None:
+                begun.append((turn, self.number))
+
+        handshakes = Handshakes()
+        for number in range(3):
+            handshakes.join(cast(Any, Waiting(number)))
+        for turn in range(5):  # noqa: B007  told by `shake`
+            await asyncio.sleep(0)
+        handshakes.join(cast(Any, Waiting(3)))
+        turn = 9
+        await asyncio.sleep(0)
+        assert begun == [(0, 0), (1, 1), (2, 2), (9, 3)]
+
+    run(main)
