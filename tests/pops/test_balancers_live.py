@@ -18,7 +18,6 @@ from wire.headers import RESPONSE_HEADERS, RESPONSE_META, serialize_headers
 HOST = "app.example.com"
 NEAR, FAR = "11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"
 SECRET = b"0123456789abcdef0123456789abcdef"
-LINE = [("A", "B", 0.001), ("B", "C", 0.001)]
 
 
 def tunnels() -> list[dict[str, str]]:
@@ -64,9 +63,12 @@ class Service:
         request.stream.send_data(b"ok", end=True)
 
 
-async def start(world: Any, **more: Any) -> tuple[Service, Service, Any]:
-    """A visitor at A; one site behind A, one behind C."""
-    await world.start("ABC", LINE, **pool(**more))
+async def start(world: Any, *, rtt_s: float = 1.0, **more: Any) -> tuple[Service, Service, Any]:
+    """A visitor at A; one site behind A, one behind C.
+
+    The RTTs are told, not waited for: no machine is so slow that what is near seems farther.
+    """
+    await world.start("ABC", [("A", "B", rtt_s), ("B", "C", rtt_s)], **pool(**more))
     near, far = Service(), Service()
     await world.connector("A", near, tunnel=NEAR)
     await world.connector("C", far, tunnel=FAR)
@@ -118,7 +120,7 @@ def test_steering(edge: Any, steering: str, near: tuple[float, float]) -> None:
 
 def test_dynamic_leaves_a_slow_service(edge: Any) -> None:
     async def scenario(world: Any) -> None:
-        near, _, visitor = await start(world, steering="dynamic")
+        near, _, visitor = await start(world, rtt_s=0.001, steering="dynamic")
         plain = near.__call__
 
         async def slow(request: Any) -> None:
