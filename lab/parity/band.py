@@ -35,6 +35,8 @@ class Pair:
     @property
     def apart(self) -> float:
         """As a share of what was real; not a number when either was not measured."""
+        if self.virtual_s == self.real_s:
+            return 0.0
         return (self.virtual_s - self.real_s) / self.real_s if self.real_s else math.nan
 
     @property
