@@ -29,7 +29,7 @@ _unpack = _HEAD.unpack_from
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY = range(8)
 _WINDOW_UPDATE, _CONTINUATION, _PRIORITY_UPDATE = 0x8, 0x9, 0x10
 _ACK = _END_STREAM = 0x1
-_SMALL_DATA, _SMALL_CONTINUATION = 16, 1024
+_SMALL_DATA = 16
 _ANOTHER, _ABOVE, _STILLBORN, _NO_CREDIT = 1, 11, 5, 20
 _WEIGHTS = {
     _PRIORITY: 2.0,
@@ -37,6 +37,8 @@ _WEIGHTS = {
     _PUSH_PROMISE: 50.0,
     _GOAWAY: 50.0,
     _WINDOW_UPDATE: 1.0,
+    # Eight are as much as the largest head that is answered at all.
+    _CONTINUATION: 25.0,
     _PRIORITY_UPDATE: 2.0,
 }
 _OTHER = 5.0
@@ -148,8 +150,6 @@ class FrameMeter:
             weight = _NO_CREDIT if bytes(data[at : at + 4]) == b"\0\0\0\0" else 1.0
         elif kind in (_SETTINGS, _PING):
             weight = 1.0 if flags & _ACK else _OTHER
-        elif kind == _CONTINUATION:
-            weight = 25.0 if length < _SMALL_CONTINUATION else _OTHER
         else:
             weight = _WEIGHTS.get(kind, _OTHER)
         self._tokens -= weight
