@@ -76,6 +76,7 @@ def test_mutations(name: str) -> None:
         ("pop_config", b'{"name":"\xde"}'),
         ("headers", b'{"src":"\xff"}'),
         ("headers", b'{"src":"a","x":' + b"[" * 5000),
+        ("http2", b"\0\0\0\4\0\0\0\0\0\0\0\6\1\5\0\0\0\2\x82\x84\x87\x41\1a"),
         ("yaml", b"[" * 500),
         ("yaml", b'popnet: 1\n"a\\nb": 1 2'),
         ("yaml", b"%YAML 1.9\n---\na: b"),

@@ -393,6 +393,14 @@ def test_push_is_refused(lone_client: Any) -> None:
     assert lone_client.feed(promise) is not None
 
 
+@pytest.mark.parametrize("stream_id", [2, 3])
+def test_a_server_asks_a_client_for_nothing(lone_client: Any, stream_id: int) -> None:
+    lone_client.feed(SETTINGS + SETTINGS_ACK)
+    lone_client.engine.send_request(REQUEST, True)
+    assert lone_client.feed(frame(1, 5, stream_id, HEAD_BLOCK)) is not None
+    assert lone_client.sink.of("request") == []
+
+
 def test_a_peer_that_names_no_limit_has_none(lone_client: Any) -> None:
     lone_client.feed(SETTINGS)
     assert lone_client.engine.peer_max_streams >= 2**31 - 1

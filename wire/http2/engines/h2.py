@@ -256,6 +256,9 @@ class H2Engine:
     def _request_received(self, event: h2.events.RequestReceived) -> None:
         assert event.stream_id is not None
         assert event.headers is not None
+        if self._role is Role.CLIENT:
+            # RFC 9113, section 5.1.1: a server opens no stream but by a promise. h2 takes one for a request.
+            raise _Cut("a request from a server")
         self._last_peer_stream = event.stream_id
         stream = self._streams[event.stream_id] = _Stream()
         if self._our_goaway:
