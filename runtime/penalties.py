@@ -10,20 +10,11 @@ and again: `STRIKES` times within the time of a penalty.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from ipaddress import IPv6Address
+from wire.addresses import network
 
 STRIKES = 5
 # Addresses remembered. Who has more of them at once gets the oldest ones back.
 _MOST = 8192
-
-
-@lru_cache(maxsize=1024)
-def network(address: str) -> str:
-    """Who has one address of IPv6 has all of its /64."""
-    if ":" not in address:
-        return address
-    return IPv6Address(address.partition("%")[0]).exploded[:19]
 
 
 class Penalties:

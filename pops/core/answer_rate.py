@@ -8,8 +8,8 @@ asker comes back over TCP, where nobody can forge a source. A bucket's depth bel
 from __future__ import annotations
 
 from enum import Enum, auto
-from functools import lru_cache
-from ipaddress import IPv6Address
+
+from wire.addresses import network
 
 # Sources remembered. Who forges more of them at once gives each of its victims less.
 _MOST_SOURCES = 8192
@@ -19,14 +19,6 @@ class Verdict(Enum):
     ANSWER = auto()
     TRUNCATE = auto()
     SILENCE = auto()
-
-
-@lru_cache(maxsize=1024)
-def _source(address: str) -> str:
-    """Who has one address of IPv6 has all of its /64."""
-    if ":" not in address:
-        return address
-    return IPv6Address(address.partition("%")[0]).exploded[:19]
 
 
 class AnswerRate:
@@ -41,7 +33,7 @@ class AnswerRate:
     def judge(self, address: str, now: float) -> Verdict:
         if not self._per_s:
             return Verdict.ANSWER
-        source = _source(address)
+        source = network(address)
         tokens, at = self._buckets.pop(source, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at) * self._per_s)
         if tokens > -self._burst:
