@@ -46,6 +46,9 @@ def main() -> int:
         return 2
     with atheris.instrument_imports(include=INSTRUMENTED + ALSO.get(name, [])):
         harness = importlib.import_module(f"fuzz.{name}")
+        # What is imported when it is first needed, as the HTTP/2 engines are, is to guide as well.
+        for seed in harness.SEEDS:
+            harness.one(seed)
 
     corpus = Path(".fuzz") / name
     corpus.mkdir(parents=True, exist_ok=True)
