@@ -89,7 +89,7 @@ def one(data: bytes) -> None:
     for name in ("ngh2", "h2"):
         for role in Role:
             sink = _Sink()
-            engine = create(name, role, Http2Settings(max_header_list_size=4096), sink)
+            engine = create(name, role, Http2Settings(max_header_list_size=4096), sink, sink)
             sink.engine = engine
             engine.start()
             try:

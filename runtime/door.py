@@ -10,27 +10,55 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from runtime.transports import hand_over
-
-if TYPE_CHECKING:
-    from runtime.serving import HttpServer
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # What comes before TLS has begun: a client's hello, which is some 1,800 bytes at most.
 _EARLY = 64 * 1024
 
 
+class Spoken(Protocol):
+    """What takes a connection over once it is known what is spoken."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+    def data_received(self, data: bytes) -> None: ...
+
+
+class House(Protocol):
+    """What a door asks of who stands behind it."""
+
+    handshakes: Handshakes
+
+    def let_in(self, door: Door, address: str) -> bool: ...
+
+    def hand_on(self, door: Door, alpn: str | None, preface: bool) -> Spoken:
+        """The connection is no longer the door's but this protocol's."""
+
+    def left(self, door: Door) -> None:
+        """The connection ended at the door."""
+
+
 class Door(asyncio.Protocol):
-    """`tls` is what to shake hands with first, if anything."""
+    """`tls` is what to shake hands with first, if anything; then the first bytes have `patience_s` to come."""
 
     streams = 0
     address = ""
 
-    def __init__(self, server: HttpServer, tls: ssl.SSLContext | None = None) -> None:
-        self._server = server
+    def __init__(
+        self,
+        house: House,
+        tls: ssl.SSLContext | None,
+        *,
+        handshake_timeout_s: float,
+        patience_s: float,
+    ) -> None:
+        self._house = house
         self._tls = tls
+        self._handshake_timeout_s = handshake_timeout_s
+        self._patience_s = patience_s
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._shaking: asyncio.Task[None] | None = None
@@ -40,10 +68,10 @@ class Door(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         remote = transport.get_extra_info("peername")
         self.address = remote[0] if isinstance(remote, tuple) else ""
-        if not self._server.let_in(self, self.address):
+        if not self._house.let_in(self, self.address):
             self._transport.abort()
         elif self._tls is not None:
-            self._server.handshakes.join(self)
+            self._house.handshakes.join(self)
         else:
             self._listen()
 
@@ -64,7 +92,7 @@ class Door(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-        self._server.gone(self)
+        self._house.left(self)
 
     def drain(self) -> None:
         self.abort()
@@ -95,7 +123,7 @@ class Door(asyncio.Protocol):
                 self,
                 self._tls,
                 server_side=True,
-                ssl_handshake_timeout=self._server.options.handshake_timeout_s,
+                ssl_handshake_timeout=self._handshake_timeout_s,
             )
         except OSError:  # no handshake, not in time, or hung up in the middle of it
             self._over(plain)
@@ -116,23 +144,22 @@ class Door(asyncio.Protocol):
     def _over(self, plain: asyncio.Transport) -> None:
         plain.abort()
         self._transport = None
-        self._server.gone(self)
+        self._house.left(self)
 
     # What is spoken
 
     def _listen(self) -> None:
         assert self._transport is not None
-        timeout = self._server.options.http1_timeouts.head_s
-        self._timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._patience_s, self._transport.abort)
 
     def _step_aside(self, alpn: str | None, preface: bool) -> None:
         transport = self._transport
         assert transport is not None
         if self._timer is not None:
             self._timer.cancel()
-        protocol = self._server.protocol_for(alpn, preface)
-        self._server.step_aside(self, protocol)
-        transport.set_protocol(protocol)
+        protocol = self._house.hand_on(self, alpn, preface)
+        transport.set_protocol(cast(asyncio.BaseProtocol, protocol))
         protocol.connection_made(transport)
         if self._bytes:
             protocol.data_received(self._bytes)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from runtime.door import Door, Handshakes
-from runtime.http1_server import Http1ServerProtocol, Http1Timeouts
+from runtime.door import Door, Handshakes, Spoken
+from runtime.http1.server import Http1ServerProtocol, Http1Timeouts
 from runtime.http2 import Http2Connection, Http2Settings
 from runtime.penalties import Penalties
 from runtime.streams import Peer, Stream, StreamUser
@@ -119,7 +119,13 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         for listener in listeners:
             # TLS is begun by the door, so that it can look who comes first.
-            make = partial(Door, self, listener.tls)
+            make = partial(
+                Door,
+                self,
+                listener.tls,
+                handshake_timeout_s=self.options.handshake_timeout_s,
+                patience_s=self.options.http1_timeouts.head_s,
+            )
             backlog = self.options.backlog
             if listener.path is not None:
                 server = await loop.create_unix_server(make, listener.path, backlog=backlog)
@@ -188,9 +194,7 @@ class HttpServer:
 
     # Inside
 
-    def protocol_for(
-        self, alpn: str | None, preface: bool
-    ) -> Http2Connection | Http1ServerProtocol:
+    def hand_on(self, door: Door, alpn: str | None, preface: bool) -> Spoken:
         protocol: Http2Connection | Http1ServerProtocol
         if alpn == "h2" or preface:
             protocol = Http2Connection(
@@ -198,7 +202,7 @@ class HttpServer:
                 engine=self.options.engine,
                 settings=self.options.http2,
                 on_request=self._requested,
-                on_lost=lambda reason: self.gone(protocol),
+                on_lost=lambda reason: self._gone(protocol),
                 on_cut=lambda code: self._cut(protocol.peer.address, code),
                 read_size=_READ_SIZE,
                 metered=True,
@@ -208,12 +212,18 @@ class HttpServer:
         else:
             protocol = Http1ServerProtocol(
                 on_request=self.on_request,
-                on_lost=lambda reason: self.gone(protocol),
+                on_lost=lambda reason: self._gone(protocol),
                 on_refused=self._refused,
                 limits=self.options.http1_limits,
                 timeouts=self.options.http1_timeouts,
             )
+        theirs = self._by_address[door.address]
+        self._live[protocol] = theirs[protocol] = None
+        del self._live[door], theirs[door]
         return protocol
+
+    def left(self, door: Door) -> None:
+        self._gone(door)
 
     def _requested(self, stream: Stream) -> StreamUser:
         """One more stream of HTTP/2. All connections of an address together may have only so many: what they hold
@@ -268,12 +278,7 @@ class HttpServer:
         self._live[door] = theirs[door] = None
         return True
 
-    def step_aside(self, door: Door, protocol: Http2Connection | Http1ServerProtocol) -> None:
-        theirs = self._by_address[door.address]
-        self._live[protocol] = theirs[protocol] = None
-        del self._live[door], theirs[door]
-
-    def gone(self, connection: Connection) -> None:
+    def _gone(self, connection: Connection) -> None:
         if connection not in self._live:
             return  # refused
         del self._live[connection]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pops.config import Limits, Timeouts, Visitors
 from runtime.events import EventLog
-from runtime.http1_server import Http1Timeouts
+from runtime.http1.server import Http1Timeouts
 from runtime.http2 import Http2Settings
 from runtime.serving import HttpServer, Listener, ServingOptions, ServingSnapshot
 from runtime.streams import Stream, StreamUser

@@ -49,7 +49,7 @@ class Range:
 def shooting_range(pki: Pki) -> Iterator[Range]:
     """Each of hundreds of attackers that are cut is on loopback, where a GOAWAY needs no 50 ms to arrive."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runtime.http2._CUT_LINGER_S", 0.005)
+        patch.setattr("runtime.http2.connection._CUT_LINGER_S", 0.005)
         found = Range(pki)
         yield found
         found.close()

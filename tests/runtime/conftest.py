@@ -328,7 +328,13 @@ class Http2Pair:
     """A client and a server connection joined in memory."""
 
     def __init__(
-        self, loop: Loop, *, delay: float = 0.0, client: Any = None, server: Any = None
+        self,
+        loop: Loop,
+        *,
+        delay: float = 0.0,
+        client: Any = None,
+        server: Any = None,
+        take: Any = None,
     ) -> None:
         self.site = Site()
         self.lost: list[tuple[str, str]] = []
@@ -337,7 +343,7 @@ class Http2Pair:
         )
         self.server = Http2Connection(
             "server",
-            on_request=self.site.take,
+            on_request=take or self.site.take,
             on_lost=lambda reason: self.lost.append(("server", reason)),
             **(server or {}),
         )

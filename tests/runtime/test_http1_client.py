@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.http1_client import (
+from runtime.http1.client import (
     Http1Client,
     Origin,
     OriginClosedError,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.http1_server import Http1ServerProtocol, Http1Timeouts
+from runtime.http1.server import Http1ServerProtocol, Http1Timeouts
 from runtime.http2 import ErrorCode
 from runtime.streams import HIGH_WATER, Headers
 from wire.http1 import Http1Limits

@@ -14,7 +14,7 @@ import pytest
 import trustme
 import uvloop
 
-from runtime.http1_client import Http1Client, Origin
+from runtime.http1.client import Http1Client, Origin
 from runtime.serving import HttpServer, Listener, ServingOptions
 from runtime.splice import Splice, answer
 from runtime.streams import Headers, Stream, StreamUser

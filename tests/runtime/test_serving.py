@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 from runtime.admin import JSON, AdminRequest, AdminServer, Answer
 from runtime.door import Handshakes
-from runtime.http1_client import Http1Client, Origin, OriginUnreachableError
-from runtime.http1_server import Http1Timeouts
+from runtime.http1.client import Http1Client, Origin, OriginUnreachableError
+from runtime.http1.server import Http1Timeouts
 from runtime.http2 import Http2Connection
 from runtime.serving import HttpServer, Listener, ServingOptions
 from runtime.streams import Headers, Stream, StreamUser

@@ -31,14 +31,12 @@ class Chain:
     """visitor -- relay -- origin: two HTTP/2 pairs with a splice in between."""
 
     def __init__(self, loop: Any, pair: Any) -> None:
-        self.front = pair(loop)
+        self.front = pair(loop, take=self.take)
         self.back = pair(loop)
         self.ended: list[int | None] = []
         self.splices: list[Splice] = []
         self.answer_failures = False
         self.keep = 0
-        self.front.site.take = self.take
-        self.front.server._on_request = self.take
 
     def take(self, left: Any) -> Any:
         chain = self

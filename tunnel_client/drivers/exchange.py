@@ -12,7 +12,7 @@ from typing import assert_never
 from uuid import UUID
 
 from runtime.clock import Clock
-from runtime.http1_client import (
+from runtime.http1.client import (
     Http1ClientStream,
     OriginClosedError,
     OriginProtocolError,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from runtime.errors import ResolveError
-from runtime.http1_client import Http1Client, Origin, OriginUnreachableError
+from runtime.http1.client import Http1Client, Origin, OriginUnreachableError
 from runtime.resolver import Resolver
 from runtime.tls import TlsError, origin_context
 from tunnel_client.core.ingress import Ingress, Rule

@@ -1,8 +1,8 @@
 """What an HTTP/2 engine is, whoever wrote it.
 
-An engine is fed bytes and calls its `Sink`; it is given requests and hands out bytes. It does no I/O and knows no
-clock. There is no event object per chunk: the data path is method calls only, for an object per chunk is what the
-profile of a proxy in Python consists of.
+An engine is fed bytes and calls its sinks, one for streams and one for the connection; it is given requests and hands
+out bytes. It does no I/O and knows no clock. There is no event object per chunk: the data path is method calls only,
+for an object per chunk is what the profile of a proxy in Python consists of.
 
 Headers are lists of (name, value) pairs of bytes, lower-case, pseudo-header fields first. They are made safe in
 `fields.py` before an engine sees them, because ngh2 does not look at what it sends.
@@ -96,8 +96,8 @@ class Http2Settings:
             raise ValueError("max_frame_size must be 16384 to 2^24-1")
 
 
-class Sink(Protocol):
-    """What an engine calls while it is fed bytes, or while it hands bytes out."""
+class StreamSink(Protocol):
+    """What an engine says of streams while it is fed bytes, or while it hands bytes out."""
 
     def request_received(self, stream_id: int, headers: Headers, end: bool) -> None:
         """A new stream (server role)."""
@@ -116,6 +116,10 @@ class Sink(Protocol):
 
     def window_opened(self, stream_id: int) -> None:
         """The peer gave credit to a stream, or (0) to the connection."""
+
+
+class Sink(Protocol):
+    """What an engine says of the connection."""
 
     def settings_received(self) -> None:
         """The peer's settings came; see `Engine.peer_max_streams`."""
@@ -136,10 +140,10 @@ class Engine(Protocol):
         """Queue the preface and our SETTINGS."""
 
     def receive(self, data: bytes | memoryview) -> None:
-        """Take bytes from the peer and call the sink. Raises `Http2Error` when the connection is beyond saving."""
+        """Take bytes from the peer and call the sinks. Raises `Http2Error` when the connection is beyond saving."""
 
     def data_to_send(self, limit: int) -> bytes:
-        """At most `limit` bytes for the peer, b"" when there is nothing to say now. May call the sink."""
+        """At most `limit` bytes for the peer, b"" when there is nothing to say now. May call the sinks."""
 
     @property
     def want_write(self) -> bool:

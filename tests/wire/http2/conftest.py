@@ -90,10 +90,18 @@ class Pair:
         self.chunk = chunk
         self.client_sink, self.server_sink = Recorder(), Recorder()
         self.client = create(
-            client, Role.CLIENT, client_settings or Http2Settings(), self.client_sink
+            client,
+            Role.CLIENT,
+            client_settings or Http2Settings(),
+            self.client_sink,
+            self.client_sink,
         )
         self.server = create(
-            server, Role.SERVER, server_settings or Http2Settings(), self.server_sink
+            server,
+            Role.SERVER,
+            server_settings or Http2Settings(),
+            self.server_sink,
+            self.server_sink,
         )
         self.client_sink.engine, self.server_sink.engine = self.client, self.server
         self.client.start()
@@ -145,7 +153,7 @@ class Lone:
 
     def __init__(self, name: EngineName, role: Role) -> None:
         self.sink = Recorder()
-        self.engine = create(name, role, Http2Settings(flood_burst=200), self.sink)
+        self.engine = create(name, role, Http2Settings(flood_burst=200), self.sink, self.sink)
         self.sink.engine = self.engine
         self.engine.start()
         self.said = self.engine.data_to_send(1 << 20)

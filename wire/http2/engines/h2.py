@@ -26,7 +26,7 @@ import h2.exceptions
 import h2.settings
 import hpack
 
-from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink
+from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink, StreamSink
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
@@ -63,9 +63,12 @@ class _Stream:
 class H2Engine:
     """See `wire.http2.engine.Engine`."""
 
-    def __init__(self, role: Role, settings: Http2Settings, sink: Sink) -> None:
+    def __init__(
+        self, role: Role, settings: Http2Settings, sink: Sink, streams: StreamSink
+    ) -> None:
         self._settings = settings
         self._sink = sink
+        self._stream_sink = streams
         self._role = role
         self._connection = h2.connection.H2Connection(
             h2.config.H2Configuration(
@@ -209,7 +212,7 @@ class H2Engine:
             raise _Cut("RST_STREAM on an idle stream")
 
     def _handle(self, event: h2.events.Event) -> None:
-        sink = self._sink
+        streams = self._stream_sink
         match event:
             case h2.events.DataReceived():
                 self._data_received(event)
@@ -218,7 +221,7 @@ class H2Engine:
             case h2.events.InformationalResponseReceived():
                 assert event.stream_id is not None
                 assert event.headers is not None
-                sink.response_received(event.stream_id, _plain(event.headers), False)
+                streams.response_received(event.stream_id, _plain(event.headers), False)
             case h2.events.ResponseReceived():
                 assert event.stream_id is not None
                 assert event.headers is not None
@@ -228,12 +231,12 @@ class H2Engine:
                     self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
                     return
                 self._peer_ended(event.stream_id, end)
-                sink.response_received(event.stream_id, headers, end)
+                streams.response_received(event.stream_id, headers, end)
             case h2.events.TrailersReceived():
                 assert event.stream_id is not None
                 assert event.headers is not None
                 self._peer_ended(event.stream_id, True)
-                sink.trailers_received(event.stream_id, _plain(event.headers))
+                streams.trailers_received(event.stream_id, _plain(event.headers))
             case h2.events.StreamEnded():
                 assert event.stream_id is not None
                 self._close_if_done(event.stream_id)
@@ -246,10 +249,10 @@ class H2Engine:
             case h2.events.RemoteSettingsChanged():
                 self.peer_max_streams = self._connection.remote_settings.max_concurrent_streams
                 self._window_opened(0)
-                sink.settings_received()
+                self._sink.settings_received()
             case h2.events.PingAckReceived():
                 assert event.ping_data is not None
-                sink.ping_acknowledged(event.ping_data)
+                self._sink.ping_acknowledged(event.ping_data)
             case _:
                 pass
 
@@ -269,7 +272,7 @@ class H2Engine:
         if not _fit_for_a_request_line(headers):
             self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        self._sink.request_received(event.stream_id, headers, stream.peer_ended)
+        self._stream_sink.request_received(event.stream_id, headers, stream.peer_ended)
 
     def _data_received(self, event: h2.events.DataReceived) -> None:
         assert event.stream_id is not None
@@ -286,7 +289,7 @@ class H2Engine:
         end = event.stream_ended is not None
         self._peer_ended(event.stream_id, end)
         if size or end:
-            self._sink.body_received(event.stream_id, event.data or b"", end)
+            self._stream_sink.body_received(event.stream_id, event.data or b"", end)
 
     def _goaway_received(self, payload: bytes) -> None:
         last, code = struct.unpack_from("!LL", payload)
@@ -315,7 +318,7 @@ class H2Engine:
             for each, stream in self._streams.items():
                 if stream.queued:
                     self._sendable[each] = stream
-        self._sink.window_opened(stream_id)
+        self._stream_sink.window_opened(stream_id)
 
     # What goes out
 
@@ -498,7 +501,7 @@ class H2Engine:
             while self._closed:
                 closed, self._closed = self._closed, []
                 for stream_id, code in closed:
-                    self._sink.stream_closed(stream_id, code)
+                    self._stream_sink.stream_closed(stream_id, code)
         finally:
             self._dispatching = False
 

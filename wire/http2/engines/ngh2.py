@@ -35,7 +35,7 @@ from ngh2 import (
     WindowUpdated,
 )
 
-from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink
+from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink, StreamSink
 
 _MAX_WINDOW = 2**31 - 1
 _MAX_STREAMS_UNTIL_TOLD = 100
@@ -48,9 +48,12 @@ _SUSPICIOUS = 16
 class Ngh2Engine:
     """See `wire.http2.engine.Engine`."""
 
-    def __init__(self, role: Role, settings: Http2Settings, sink: Sink) -> None:
+    def __init__(
+        self, role: Role, settings: Http2Settings, sink: Sink, streams: StreamSink
+    ) -> None:
         self._settings = settings
         self._sink = sink
+        self._stream_sink = streams
         self._role = role
         burst = settings.flood_burst
         self._connection = ngh2.Connection(
@@ -133,28 +136,28 @@ class Ngh2Engine:
         # Never nested: a callback that makes us write (a ping, say) would otherwise get to see the end of a stream
         # whose last bytes the outer loop still holds.
         self._dispatching = True
-        sink = self._sink
+        streams = self._stream_sink
         try:
             while events:
                 if len(events) > _SUSPICIOUS and self._role is Role.SERVER:
                     events = self._without_stillborn(events)
                 for event in events:
                     if isinstance(event, DataReceived):
-                        sink.body_received(event.stream_id, event.data, event.end_stream)
+                        streams.body_received(event.stream_id, event.data, event.end_stream)
                     elif isinstance(event, PingAcknowledged):
-                        sink.ping_acknowledged(event.opaque_data)
+                        self._sink.ping_acknowledged(event.opaque_data)
                     elif isinstance(event, PingReceived):
                         continue
                     elif isinstance(event, StreamClosed):
-                        sink.stream_closed(event.stream_id, event.error_code)
+                        streams.stream_closed(event.stream_id, event.error_code)
                     elif isinstance(event, ResponseReceived):
                         headers = list(event.headers)
-                        sink.response_received(event.stream_id, headers, event.end_stream)
+                        streams.response_received(event.stream_id, headers, event.end_stream)
                     elif isinstance(event, RequestReceived):
                         headers = list(event.headers)
-                        sink.request_received(event.stream_id, headers, event.end_stream)
+                        streams.request_received(event.stream_id, headers, event.end_stream)
                     elif isinstance(event, WindowUpdated):
-                        sink.window_opened(event.stream_id)
+                        streams.window_opened(event.stream_id)
                     else:
                         self._dispatch_rare(event)
                 events = self._events()
@@ -191,9 +194,9 @@ class Ngh2Engine:
     def _dispatch_rare(self, event: ngh2.Event) -> None:
         match event:
             case TrailersReceived(stream_id, trailers):
-                self._sink.trailers_received(stream_id, list(trailers))
+                self._stream_sink.trailers_received(stream_id, list(trailers))
             case InformationalResponseReceived(stream_id, headers):
-                self._sink.response_received(stream_id, list(headers), False)
+                self._stream_sink.response_received(stream_id, list(headers), False)
             case SettingsReceived(settings):
                 self._take_settings(settings)
             case GoAwayReceived(last_stream_id, code, debug):

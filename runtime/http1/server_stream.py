@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from runtime.streams import Headers, Peer, StreamUser
 from runtime.transports import Discard
 
-if TYPE_CHECKING:
-    from runtime.http1_server import Http1ServerProtocol
-
 _DISCARD = Discard()
 NO_PEER = Peer("", 0, "", 0, "http/1.1", tls=False)
+
+
+class Carrier(Protocol):
+    """What an exchange asks of its connection."""
+
+    peer: Peer
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that have not left this process."""
+
+    def send_headers(self, stream: Http1ServerStream, headers: Headers, end: bool) -> None: ...
+
+    def send_data(self, stream: Http1ServerStream, data: bytes, end: bool) -> None: ...
+
+    def send_trailers(self, stream: Http1ServerStream, headers: Headers) -> None: ...
+
+    def reset_stream(self, stream: Http1ServerStream, code: int) -> None: ...
+
+    def adjust_reading(self) -> None:
+        """Somebody gave credit: look whether to read again."""
 
 
 class Http1ServerStream:
@@ -32,9 +50,9 @@ class Http1ServerStream:
         "user",
     )
 
-    def __init__(self, connection: Http1ServerProtocol) -> None:
+    def __init__(self, connection: Carrier) -> None:
         self.user: StreamUser = _DISCARD
-        self._connection: Http1ServerProtocol | None = connection
+        self._connection: Carrier | None = connection
         self._ended = False
         self._peer_ended = False
         self._final = False
@@ -59,26 +77,26 @@ class Http1ServerStream:
     @property
     def backlog(self) -> int:
         connection = self._connection
-        return connection._backlog() if connection is not None else 0
+        return connection.backlog if connection is not None else 0
 
     def send_headers(self, headers: Headers, *, end: bool = False) -> None:
         if self._connection is not None:
-            self._connection._send_headers(self, headers, end)
+            self._connection.send_headers(self, headers, end)
 
     def send_data(self, data: bytes, *, end: bool = False) -> None:
         if self._connection is not None:
-            self._connection._send_data(self, data, end)
+            self._connection.send_data(self, data, end)
 
     def send_trailers(self, headers: Headers) -> None:
         if self._connection is not None:
-            self._connection._send_trailers(self, headers)
+            self._connection.send_trailers(self, headers)
 
     def reset(self, code: int) -> None:
         if self._connection is not None:
-            self._connection._reset(self, code)
+            self._connection.reset_stream(self, code)
 
     def credit(self, size: int) -> None:
         self._held -= size
         connection = self._connection
-        if connection is not None and connection._reading_paused:
-            connection._adjust_reading()
+        if connection is not None:
+            connection.adjust_reading()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from runtime.http1_stream import NO_PEER, Http1ServerStream
+from runtime.http1.server_stream import NO_PEER, Http1ServerStream
 from runtime.streams import HIGH_WATER, LOW_WATER, Headers, Peer, Stream, StreamUser
 from runtime.transports import Discard, peer_of
 from wire import http1
@@ -30,8 +30,8 @@ _JOIN_LIMIT = 16 * 1024
 # What is worth a turn of the loop: lines are fields or chunks, and each is a call or two.
 _LINES = 512
 _CUT_LINGER_S = 0.05
-# Where every connection of the process reads into; see runtime/http2.py. Copied at once, for bodies are passed on as
-# they are. Smaller than there: chunks of a byte are thousands of calls in one turn of the loop.
+# Where every connection of the process reads into; see runtime/http2/connection.py. Copied at once, for bodies are
+# passed on as they are. Smaller than there: chunks of a byte are thousands of calls in one turn of the loop.
 _BUFFER = memoryview(bytearray(32 * 1024))
 
 
@@ -142,7 +142,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
             return
         step = max(1, len(data) * _LINES // max(_LINES, lines))
         self._kept += [data[at : at + step] for at in range(0, len(data), step)]
-        self._adjust_reading()
+        self.adjust_reading()
 
     def _next_turn(self) -> None:
         self._turn_due = False
@@ -161,7 +161,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         if self._stream is None and self._parser.in_head and not self._head_begun:
             self._head_begun = True
             self._expect_within(self._timeouts.head_s)
-        self._adjust_reading()
+        self.adjust_reading()
 
     _head_begun = False
 
@@ -249,9 +249,9 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
             return
         self._maybe_next(stream)
 
-    # What streams ask
+    # What exchanges ask (runtime.http1.server_stream.Carrier)
 
-    def _send_headers(self, stream: Http1ServerStream, headers: Headers, end: bool) -> None:
+    def send_headers(self, stream: Http1ServerStream, headers: Headers, end: bool) -> None:
         assert not stream._final, "two final heads"
         assert self._parser is not None
         assert self._loop is not None
@@ -301,7 +301,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         elif stream._upgrade and not stream._peer_ended:
             self._loop.call_soon(self._end_request, stream)
 
-    def _send_data(self, stream: Http1ServerStream, data: bytes, end: bool) -> None:
+    def send_data(self, stream: Http1ServerStream, data: bytes, end: bool) -> None:
         assert stream._final, "body before the head"
         if stream._no_body:
             data = b""
@@ -321,7 +321,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         elif data:
             self._write(data)
 
-    def _send_trailers(self, stream: Http1ServerStream, headers: Headers) -> None:
+    def send_trailers(self, stream: Http1ServerStream, headers: Headers) -> None:
         assert stream._final, "trailers before the head"
         # Without chunks there is no place for trailers: RFC 9110 section 6.5.1 lets them be dropped.
         self._finish(stream, http1.last_chunk(headers) if stream._chunked else b"")
@@ -388,9 +388,9 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         except Http1Error as error:
             self._refuse(error)
             return
-        self._adjust_reading()
+        self.adjust_reading()
 
-    def _reset(self, stream: Http1ServerStream, code: int) -> None:
+    def reset_stream(self, stream: Http1ServerStream, code: int) -> None:
         stream._connection = None
         stream.user = _DISCARD
         if self._stream is stream:
@@ -428,7 +428,8 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
 
     # Inside
 
-    def _backlog(self) -> int:
+    @property
+    def backlog(self) -> int:
         transport = self._transport
         if transport is None:
             return 0
@@ -453,7 +454,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         if self._head:
             self._write(b"")
 
-    def _adjust_reading(self) -> None:
+    def adjust_reading(self) -> None:
         transport = self._transport
         if transport is None or self._closing:
             return
@@ -504,7 +505,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         """The user broke the message's framing: end the connection so that nobody takes it for whole."""
         user = stream.user
         self._head = b""
-        self._reset(stream, ErrorCode.INTERNAL_ERROR)
+        self.reset_stream(stream, ErrorCode.INTERNAL_ERROR)
         if self._loop is not None:
             self._loop.call_soon(user.lost, ErrorCode.INTERNAL_ERROR)
 
@@ -522,7 +523,7 @@ class Http1ServerProtocol(asyncio.BufferedProtocol):
         )
         if stream._connection is not None:
             user = stream.user
-            self._reset(stream, ErrorCode.INTERNAL_ERROR)
+            self.reset_stream(stream, ErrorCode.INTERNAL_ERROR)
             user.lost(ErrorCode.INTERNAL_ERROR)
 
     def _expect_within(self, seconds: float) -> None:

@@ -20,11 +20,11 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 
-from runtime.http1_origin import (
-    Http1ClientStream,
+from runtime.http1.client_connection import OriginConnection
+from runtime.http1.client_stream import Http1ClientStream
+from runtime.http1.origin import (
     Origin,
     OriginClosedError,
-    OriginConnection,
     OriginError,
     OriginProtocolError,
     OriginTimeoutError,
@@ -102,12 +102,11 @@ class Http1Client:
         for task in sorted(self._dials, key=lambda task: task.get_name()):
             task.cancel()
         for connection in list(self._connections):
-            if connection._transport is not None:
-                connection._transport.abort()
+            connection.abort()
 
     # Inside
 
-    def _begin(self, stream: Http1ClientStream) -> None:
+    def begin(self, stream: Http1ClientStream) -> None:
         self.requests += 1
         idle = self._idle.get(stream.origin)
         while idle:
@@ -116,13 +115,11 @@ class Http1Client:
                 connection.reused = True
                 connection.start(stream)
                 return
-        self._dial_for(stream)
+        self.dial_for(stream)
 
-    def _dial_for(self, stream: Http1ClientStream) -> None:
+    def dial_for(self, stream: Http1ClientStream) -> None:
         if self._closed:
-            self._lose_soon(
-                stream, ErrorCode.CONNECT_ERROR, OriginUnreachableError("shutting down")
-            )
+            self.lose_soon(stream, ErrorCode.CONNECT_ERROR, OriginUnreachableError("shutting down"))
             return
         self.opened += 1
         task = self.loop.create_task(self._dial(stream), name=f"dial {self.opened} {stream.origin}")
@@ -209,7 +206,7 @@ class Http1Client:
             raise OriginUnreachableError(f"{host}: there is no resolver for names")
         return await self._resolve(host)
 
-    def _release(self, connection: OriginConnection) -> None:
+    def release(self, connection: OriginConnection) -> None:
         idle = self._idle.setdefault(connection.origin, [])
         if self._closed or len(idle) >= self._max_idle:
             connection.hang_up()
@@ -240,13 +237,13 @@ class Http1Client:
         if oldest is not None:
             self._sweep = self.loop.call_at(oldest + self._keep_alive_s, self._sweep_idle)
 
-    def _gone(self, connection: OriginConnection) -> None:
+    def gone(self, connection: OriginConnection) -> None:
         self._connections.discard(connection)
         idle = self._idle.get(connection.origin)
         if idle is not None and connection in idle:
             idle.remove(connection)
 
-    def _forget(self, stream: Http1ClientStream) -> None:
+    def forget(self, stream: Http1ClientStream) -> None:
         connection, stream._connection = stream._connection, None
         if stream._dial is not None:
             stream._dial.cancel()
@@ -260,11 +257,11 @@ class Http1Client:
         stream.reason = error
         stream.user.lost(code)
 
-    def _lose_soon(self, stream: Http1ClientStream, code: int, error: OriginError) -> None:
+    def lose_soon(self, stream: Http1ClientStream, code: int, error: OriginError) -> None:
         """From within a method of the stream: its user hears of it in the next turn."""
         stream._over = True
         stream.reason = error
-        self._forget(stream)
+        self.forget(stream)
         self.loop.call_soon(_tell_lost, stream, code)
 
 
