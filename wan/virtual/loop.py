@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import ssl as tls
 import traceback
-from asyncio import sslproto
 from collections import deque
 from collections.abc import Callable, Coroutine
 from heapq import heapify, heappop, heappush
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack, 
 
 from wan.virtual.errors import DeadlockError, RefusedError, StandstillError
 from wan.virtual.programs import HERE, Program, State
+from wan.virtual.secure import Secure, app_transport, heard
 
 if TYPE_CHECKING:
     from wan.virtual.network import Network
@@ -278,6 +278,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RefusedError("a connection without a network")
         return self.network
 
+    def _secure(
+        self, context: tls.SSLContext | bool | None, name: str | None, handshake_s: float | None
+    ) -> Secure | None:
+        if context is None:
+            return None
+        if not isinstance(context, tls.SSLContext):
+            raise RefusedError("TLS by the system's certificates (ssl=True)")
+        return Secure(self, self._net().flights, context, name, handshake_s)
+
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         raise RefusedError(f"looking up {host!r}")
 
@@ -297,14 +306,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> tuple[asyncio.Transport, Any]:
         if host is None or port is None or sock is not None:
             raise RefusedError("a socket made elsewhere")
+        secure = self._secure(ssl, server_hostname or host, ssl_handshake_timeout)
+        outer = secure.client if secure is not None else None
         return await self._net().connect(
-            protocol_factory,
-            host,
-            port,
-            secure=_Secure(self, ssl, server_hostname or host, ssl_handshake_timeout).client
-            if ssl is not None
-            else None,
-            local=local_addr,
+            protocol_factory, host, port, secure=outer, local=local_addr
         )
 
     async def create_server(  # type: ignore[override]
@@ -315,10 +320,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *,
         ssl: tls.SSLContext | None = None,
         ssl_handshake_timeout: float | None = None,
+        sock: None = None,
         **_: Any,
     ) -> Any:
-        secure = None if ssl is None else _Secure(self, ssl, None, ssl_handshake_timeout).server
-        return self._net().listen(protocol_factory, host, port or 0, secure)
+        if sock is not None:
+            raise RefusedError("a socket made elsewhere")
+        if host is not None and not isinstance(host, str):
+            raise RefusedError("a server on several addresses")
+        secure = self._secure(ssl, None, ssl_handshake_timeout)
+        outer = secure.server if secure is not None else None
+        return self._net().listen(protocol_factory, host, port or 0, outer)
 
     async def create_unix_connection(  # type: ignore[override]
         self,
@@ -328,7 +339,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ssl: tls.SSLContext | None = None,
         **_: Any,
     ) -> tuple[asyncio.Transport, Any]:
-        if path is None or ssl is not None:
+        if path is None:
+            raise RefusedError("a socket made elsewhere")
+        if ssl is not None:
             raise RefusedError("TLS on a Unix socket")
         return await self._net().connect_unix(protocol_factory, path)
 
@@ -340,7 +353,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ssl: tls.SSLContext | None = None,
         **_: Any,
     ) -> Any:
-        if path is None or ssl is not None:
+        if path is None:
+            raise RefusedError("a socket made elsewhere")
+        if ssl is not None:
             raise RefusedError("TLS on a Unix socket")
         return self._net().listen_unix(protocol_factory, path)
 
@@ -349,8 +364,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         local_addr: tuple[str, int] | None = None,
         remote_addr: tuple[str, int] | None = None,
+        *,
+        sock: None = None,
         **_: Any,
     ) -> tuple[asyncio.DatagramTransport, Any]:
+        if sock is not None:
+            raise RefusedError("a socket made elsewhere")
         return self._net().datagrams(protocol_factory, local_addr, remote_addr)
 
     async def start_tls(
@@ -365,7 +384,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport:
         waiter: asyncio.Future[None] = heard(self.create_future())
-        secure = _Secure(self, sslcontext, server_hostname, ssl_handshake_timeout)
+        secure = self._secure(sslcontext, server_hostname, ssl_handshake_timeout)
+        assert secure is not None
         make = secure.server if server_side else secure.client
         outer = make(protocol, waiter, made=False)
         transport.set_protocol(outer)
@@ -395,6 +415,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def add_writer(self, fd: Any, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> None:
         raise RefusedError("a file descriptor")
 
+    def remove_reader(self, fd: Any) -> NoReturn:
+        raise RefusedError("a file descriptor")
+
+    remove_writer = remove_reader
+
+    async def _refuse_socket(self, *_: Any, **__: Any) -> NoReturn:
+        raise RefusedError("a socket made elsewhere")
+
+    sock_recv = sock_recv_into = sock_recvfrom = sock_recvfrom_into = _refuse_socket
+    sock_sendall = sock_sendto = sock_sendfile = _refuse_socket
+    sock_connect = sock_accept = connect_accepted_socket = _refuse_socket
+
     async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> NoReturn:
         raise RefusedError("a pipe")
 
@@ -406,88 +438,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     subprocess_shell = subprocess_exec
 
 
-class _Secure:
-    """What TLS a connection asks for, until its transport is there."""
-
-    def __init__(
-        self,
-        loop: VirtualLoop,
-        context: tls.SSLContext,
-        name: str | None,
-        handshake_s: float | None,
-    ) -> None:
-        self._loop = loop
-        self._context = context
-        self._name = name
-        self._handshake_s = handshake_s
-
-    def client(
-        self,
-        protocol: asyncio.BaseProtocol,
-        waiter: asyncio.Future[None] | None,
-        *,
-        made: bool = True,
-    ) -> asyncio.BaseProtocol:
-        return self._make(protocol, waiter, made, server=False)
-
-    def server(
-        self,
-        protocol: asyncio.BaseProtocol,
-        waiter: asyncio.Future[None] | None = None,
-        *,
-        made: bool = True,
-    ) -> asyncio.BaseProtocol:
-        return self._make(protocol, waiter, made, server=True)
-
-    def _make(
-        self,
-        protocol: asyncio.BaseProtocol,
-        waiter: asyncio.Future[None] | None,
-        made: bool,
-        *,
-        server: bool,
-    ) -> asyncio.BaseProtocol:
-        network = self._loop._net()
-        if network.flights is not None:
-            return network.flights.protocol(
-                self._loop,
-                protocol,
-                self._context,
-                waiter,
-                server=server,
-                name=None if server else self._name,
-                handshake_s=self._handshake_s,
-                made=made,
-            )
-        make: Any = sslproto.SSLProtocol
-        return cast(
-            asyncio.BaseProtocol,
-            make(
-                self._loop,
-                protocol,
-                self._context,
-                waiter,
-                server_side=server,
-                server_hostname=None if server else self._name,
-                ssl_handshake_timeout=self._handshake_s,
-                call_connection_made=made,
-            ),
-        )
-
-
-def heard(waiter: asyncio.Future[None]) -> asyncio.Future[None]:
-    """A waiter whose failure needs nobody: a program that died or stands still within a handshake never asks for it."""
-    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return waiter
-
-
-def app_transport(outer: Any) -> asyncio.Transport:
-    """The transport that a TLS protocol offers to the one above it."""
-    return cast(asyncio.Transport, outer._app_transport)
-
-
 def _is_cancelled(what: Any) -> bool:
-    return what.__class__ is asyncio.TimerHandle and what._cancelled
+    return what.__class__ is _Timer and what._cancelled
 
 
 def run(main: Coroutine[Any, Any, T], *, loop: VirtualLoop | None = None) -> T:

@@ -19,8 +19,9 @@ from wan.fabric import Door, Fabric, Path, Refusal
 from wan.flows import Flow
 from wan.virtual import local
 from wan.virtual.doors import Listener, VirtualServer
-from wan.virtual.loop import VirtualLoop, app_transport, heard
+from wan.virtual.loop import VirtualLoop
 from wan.virtual.programs import Program, here
+from wan.virtual.secure import app_transport, heard
 from wan.virtual.tcp import Connection, Segment
 from wan.virtual.transports import DatagramDoor, StreamTransport
 

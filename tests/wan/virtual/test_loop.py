@@ -92,6 +92,17 @@ def test_a_program_that_calls_itself_for_ever_is_named(
         lambda loop: loop.add_signal_handler(2, print),
         lambda loop: asyncio.create_subprocess_exec("true"),
         lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1),
+        lambda loop: loop.create_connection(asyncio.Protocol, sock=object()),
+        lambda loop: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, ssl=True),
+        lambda loop: loop.create_server(asyncio.Protocol, sock=object()),
+        lambda loop: loop.create_server(asyncio.Protocol, ["127.0.0.1", "127.0.0.2"], 1),
+        lambda loop: loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=object()),
+        lambda loop: loop.create_unix_connection(asyncio.Protocol, sock=object()),
+        lambda loop: loop.sock_recv(object(), 1),
+        lambda loop: loop.sock_sendall(object(), b""),
+        lambda loop: loop.sock_connect(object(), ("127.0.0.1", 1)),
+        lambda loop: loop.sock_accept(object()),
+        lambda loop: loop.remove_reader(0),
     ],
 )
 def test_what_would_leave_the_loop_is_refused(leave: Any) -> None:
@@ -100,8 +111,24 @@ def test_what_would_leave_the_loop_is_refused(leave: Any) -> None:
         if asyncio.iscoroutine(result):
             await result
 
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="would leave virtual time"):
         run(main())
+
+
+def test_timers_that_were_cancelled_do_not_pile_up() -> None:
+    """Every request arms a timeout of minutes and cancels it: an hour of them must not stay in memory."""
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        most = 0
+        for _ in range(5000):
+            loop.call_later(3600, print).cancel()
+            await asyncio.sleep(0.001)
+            most = max(most, len(loop.agenda))
+        return most
+
+    assert run(main()) < 1000
 
 
 def test_contexts_travel_with_callbacks_and_timers() -> None:
