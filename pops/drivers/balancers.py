@@ -81,12 +81,22 @@ class Balancers:
 
     def order(self, pool: str, cookie: str) -> list[str]:
         """The tunnels to try for a request to a pool, best first."""
+        return self._order(pool, cookie, self._rng)
+
+    def outlook(self, pool: str) -> list[str]:
+        """The same for a request without a session; where chance decides, a likeliest one first.
+
+        It takes nothing of the luck that requests are shared out by.
+        """
+        return self._order(pool, "", _Even())
+
+    def _order(self, pool: str, cookie: str, rng: random.Random) -> list[str]:
         chosen = self.pools[pool]
         conditions = {one.tunnel: self.condition(one.tunnel) for one in chosen.members}
         session = ""
         if chosen.affinity and cookie:
             session = next((t for t in conditions if mark(pool, t) == cookie), "")
-        ranked = chosen.order(conditions, self._rng, session)
+        ranked = chosen.order(conditions, rng, session)
         if not ranked and any(not one.up for one in conditions.values()):
             # Left alone for errors of our own requests only: better than nobody.
             ranked = [
@@ -212,6 +222,7 @@ class Balancers:
         return {
             name: {
                 "steering": pool.steering,
+                "order": [self.names.get(one, one) for one in self.outlook(name)],
                 "members": [
                     {
                         "tunnel": self.names.get(one.tunnel, one.tunnel),
@@ -231,6 +242,13 @@ class Balancers:
             }
             for name, pool in self.pools.items()
         }
+
+
+class _Even(random.Random):
+    """Gives nobody the better of another, so that weights alone tell."""
+
+    def random(self) -> float:
+        return 0.5
 
 
 class PoolChoice:

@@ -118,6 +118,19 @@ def test_steering(edge: Any, steering: str, near: tuple[float, float]) -> None:
     edge(scenario)
 
 
+def test_who_would_be_chosen_is_asked_without_touching_the_luck_of_requests(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        # The heavier one comes last in the pool.
+        await start(world, steering="weighted", near={"weight": 0.25})
+        balancers = world.pops["A"].balancers
+        assert {tuple(balancers.outlook("www")) for _ in range(50)} == {(FAR, NEAR)}
+        assert balancers.snapshot()["www"]["order"] == ["far", "near"]
+        drawn = {balancers.order("www", "")[0] for _ in range(50)}
+        assert drawn == {FAR, NEAR}
+
+    edge(scenario)
+
+
 def test_dynamic_leaves_a_slow_service(edge: Any) -> None:
     async def scenario(world: Any) -> None:
         near, _, visitor = await start(world, rtt_s=0.001, steering="dynamic")
