@@ -25,11 +25,13 @@ from pops.config import (
     Dns,
     Health,
     Host,
+    Limits,
     Overlay,
     PoolMember,
     PopConfig,
     Probe,
     Routing,
+    Timeouts,
     Tunnel,
     TunnelsListen,
     Visitors,
@@ -132,6 +134,8 @@ def pop_config(plan: Plan, run: RunDir, name: str) -> PopConfig:
         tunnels=[tunnel_identity(plan, one) for one in sorted({*plan.world.tunnels, *used})],
         routing=_routing(plan.world.routing, run),
         seed=plan.seed,
+        limits=Limits(**msgspec.structs.asdict(plan.world.limits)),
+        timeouts=Timeouts(**msgspec.structs.asdict(plan.world.timeouts)),
     )
 
 

@@ -12,9 +12,10 @@ import binascii
 import re
 import uuid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from routing.errors import RoutingError
 from routing.estimators import estimator
@@ -188,42 +189,54 @@ class Routing(_Part, frozen=True):
     beside: list[str] = []
 
 
+# Bounds of the two parts below. A world file has the same keys, defaults and bounds: topology/model_limits.py.
+_Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
+_Wait = Annotated[float, Meta(ge=0.01, le=86_400)]
+_Pause = Annotated[float, Meta(ge=0, le=86_400)]
+
+
 class Limits(_Part, frozen=True):
-    header_bytes: int = 64 * 1024  # name + value of all fields of a request, else 431
-    body_bytes: int = 4 * 1024**3  # of a request, else 413
-    streams_per_visitor: int = 128  # concurrent, one connection
-    visitor_connections: int = 10_000
-    connections_per_visitor: int = 512  # of one address
-    streams_per_address: int = 256  # concurrent, over all connections of one address
-    request_body_rate: int = 64  # bytes per second of a body, else 408: see Timeouts.request_body
-    flood_burst: int = 1000  # HTTP/2 frames that cost only us; above, the connection is cut
-    penalty: float = 10.0  # seconds outside for a visitor's address that flooded; 0: none
-    dns_answers_per_s: int = 500  # over UDP, to one address (IPv6: one /64); 0: any number
-    dns_burst: int = 1000
-    tunnel_connections: int = 1_000
-    attempts: int = 3  # ways tried before the visitor gets an error
-    retry_share: float = 0.2  # retries per request, over some seconds
-    retries_per_s: float = 10.0  # and so many in any case
-    keep_bytes: int = 64 * 1024  # of a request's body, so that it can be sent again
+    # Name + value of all fields of a request, else 431.
+    header_bytes: Annotated[int, Meta(ge=1024, le=2**20)] = 64 * 1024
+    body_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 4 * 1024**3  # of a request, else 413
+    # Concurrent, one connection. With a window of 1 MiB each, 1024 are what Http2Settings bears.
+    streams_per_visitor: Annotated[int, Meta(ge=1, le=1024)] = 128
+    visitor_connections: _Count = 10_000
+    connections_per_visitor: _Count = 512  # of one address
+    streams_per_address: _Count = 256  # concurrent, over all connections of one address
+    request_body_rate: _Amount = 64  # bytes per second, else 408: see Timeouts.request_body
+    # HTTP/2 frames that cost only us; above, the connection is cut.
+    flood_burst: Annotated[int, Meta(ge=100, le=1_000_000)] = 1000
+    penalty: _Pause = 10.0  # seconds outside for a visitor's address that flooded; 0: none
+    dns_answers_per_s: _Amount = 500  # over UDP, to one address (IPv6: one /64); 0: any number
+    dns_burst: _Count = 1000
+    tunnel_connections: _Count = 1_000
+    attempts: Annotated[int, Meta(ge=1, le=16)] = 3  # ways tried before the visitor gets an error
+    # Retries per request, over some seconds; and so many in any case.
+    retry_share: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    retries_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 10.0
+    # Of a request's body, so that it can be sent again.
+    keep_bytes: Annotated[int, Meta(ge=0, le=2**24)] = 64 * 1024
 
 
 class Timeouts(_Part, frozen=True):
-    connect: float = 5.0  # TCP to a neighbour
-    handshake: float = 10.0  # TLS, either side
-    request_head: float = 15.0  # a visitor's slow header
-    request_body: float = 30.0  # when Limits.request_body_rate begins; it ends with the answer
-    response_head: float = 100.0  # from the whole path, else 504
-    doubt: float = 1.0  # without an answer, until the next hop is asked whether it is there
-    idle: float = 300.0  # a stream without a byte in either direction
-    keep_alive: float = 120.0  # a visitor connection without a stream
-    register: float = 10.0  # a tunnel connection that never registers
-    refuse_linger: float = 0.2  # a refused connector reads the error before TCP closes
-    tunnel_ping: float = 5.0
-    tunnel_ping_deadline: float = 10.0
-    reconnect_first: float = 0.1
-    reconnect_most: float = 5.0
-    first_try: float = 2.0  # how long readiness waits for the neighbours
-    drain: float = 30.0
+    connect: _Wait = 5.0  # TCP to a neighbour
+    handshake: _Wait = 10.0  # TLS, either side
+    request_head: _Wait = 15.0  # a visitor's slow header
+    request_body: _Pause = 30.0  # when Limits.request_body_rate begins; it ends with the answer
+    response_head: _Wait = 100.0  # from the whole path, else 504
+    doubt: _Wait = 1.0  # without an answer, until the next hop is asked whether it is there
+    idle: _Wait = 300.0  # a stream without a byte in either direction
+    keep_alive: _Wait = 120.0  # a visitor connection without a stream
+    register: _Wait = 10.0  # a tunnel connection that never registers
+    refuse_linger: _Pause = 0.2  # a refused connector reads the error before TCP closes
+    tunnel_ping: _Wait = 5.0
+    tunnel_ping_deadline: _Wait = 10.0
+    reconnect_first: _Wait = 0.1
+    reconnect_most: _Wait = 5.0
+    first_try: _Pause = 2.0  # how long readiness waits for the neighbours
+    drain: _Pause = 30.0
 
 
 def _region_addresses() -> dict[int, list[str]]:

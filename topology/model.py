@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from topology.model_limits import Limits, Timeouts
 from topology.model_links import Internet
 from topology.model_load import Load
 from topology.model_pools import LoadBalancer
@@ -277,6 +278,8 @@ class World(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     access: Access = Access()
     routing: Routing = Routing()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
     load: Load | None = None
     timeline: Annotated[
         tuple[TimelineEntry, ...], Meta(description="What happens to the world, and when.")

@@ -35,6 +35,7 @@ def check(document: Document, world: World) -> None:
     _check_sites(document, world, names)
     _check_dns(document, world, names)
     check_security(document, world, names)
+    _check_timeouts(document, world)
     _check_load(document, world, names)
     check_timeline(document, world, names)
 
@@ -145,6 +146,15 @@ def _host(url: str) -> str | None:
         return (parts.hostname or "") if parts.port != 0 else None
     except ValueError:
         return None
+
+
+def _check_timeouts(document: Document, world: World) -> None:
+    first, most = world.timeouts.reconnect_first, world.timeouts.reconnect_most
+    if first > most:
+        keys = ("reconnect_first", "reconnect_most")
+        path = ("timeouts", next(key for key in keys if document.said(("timeouts", key))))
+        found = f"first after {first:g} s, at most after {most:g} s"
+        document.problem(path, found, "reconnect_first no longer than reconnect_most")
 
 
 def _check_load(document: Document, world: World, names: Names) -> None:

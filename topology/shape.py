@@ -20,7 +20,7 @@ from msgspec import inspect
 from topology.document import BROKEN, Document, Path
 from topology.model_types import DURATION_PATTERN, DURATION_UNITS
 from topology.problems import either, near_miss, shown
-from topology.wording import DURATION_ALLOWED, allowed, unwrapped
+from topology.wording import allowed, unwrapped
 
 DROP: Final = object()
 _DURATION = re.compile(r"\s*([0-9.]+)\s*([a-z]+)\s*")
@@ -55,7 +55,7 @@ def _walk(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any
         return DROP
     written, (kind, sugar) = kind, unwrapped(kind)
     if sugar:
-        value = _sweetened(value, sugar, path, document)
+        value = _sweetened(value, sugar, written, path, document)
         if value is DROP:
             return DROP
         if value is not None and not _is_of(value, kind):
@@ -232,13 +232,12 @@ def _length_fits(
     return len(value) >= (kind.min_length or 0) and (most is None or len(value) <= most)
 
 
-def _sweetened(value: Any, sugar: str, path: Path, document: Document) -> Any:
+def _sweetened(value: Any, sugar: str, kind: inspect.Type, path: Path, document: Document) -> Any:
     """A short form written out. What is none passes unchanged, for the type to judge."""
     match sugar, value:
         case "duration", str():
             if not re.search(DURATION_PATTERN, value):
-                document.problem(path, shown(value), DURATION_ALLOWED)
-                return DROP
+                return _wrong(value, kind, path, document)
             number, unit = re.fullmatch(_DURATION, value).groups()  # type: ignore[union-attr]
             seconds = round(float(number) * DURATION_UNITS[unit], 9)
             if not isfinite(seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import inspect
 
-from topology.model_types import PATTERNS
+from topology.model_types import DURATION_UNITS, PATTERNS
 from topology.problems import either
 
 
@@ -23,8 +23,8 @@ DURATION_ALLOWED = "a duration such as 250ms, 3s or 1m, or a number of seconds"
 def allowed(kind: inspect.Type) -> str:
     """What may stand there, in words."""
     kind, sugar = unwrapped(kind)
-    if sugar == "duration" and isinstance(kind, inspect.FloatType) and kind.gt is not None:
-        return DURATION_ALLOWED.replace("such", f"above {kind.gt} such")
+    if sugar == "duration" and isinstance(kind, inspect.FloatType):
+        return DURATION_ALLOWED.replace("such", f"{_span(kind)}such")
     if sugar in SUGAR_ALLOWED:
         least = isinstance(kind, inspect.DictType) and kind.min_length
         return SUGAR_ALLOWED[sugar] + (" of at least one" if least else "")
@@ -65,6 +65,24 @@ SUGAR_ALLOWED = {
     "pair": "[A, B], or a mapping with from, to or both",
     "service": "hello, a URL such as http://localhost:8000, or a mapping with command and url",
 }
+
+
+def _span(kind: inspect.FloatType) -> str:
+    """The bounds of a duration, in its units; that it is not negative goes without saying."""
+    least = _spelled(kind.ge) if kind.ge else ""
+    if kind.le is None:
+        above = "" if kind.gt is None else f"above {kind.gt} "
+        return f"of at least {least} " if least else above
+    return f"from {least} to {_spelled(kind.le)} " if least else f"up to {_spelled(kind.le)} "
+
+
+def _spelled(seconds: float) -> str:
+    """In the largest unit of which it is a whole number, as a file would say it."""
+    for unit, size in sorted(DURATION_UNITS.items(), key=lambda each: -each[1]):
+        number = round(seconds / size, 9)
+        if number == int(number):
+            return f"{int(number)}{unit}"
+    return f"{seconds:g}s"
 
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:

@@ -12,8 +12,10 @@ import pytest
 from lab import configs
 from lab.rundir import RunDir
 from pops import config as pops_config
+from topology import model_limits
 from topology.load import parse_world
 from topology.plan import Plan
+from topology.wording import unwrapped
 
 WORLD = """
 popnet: 1
@@ -137,3 +139,43 @@ routing:
     assert routing.damping == pops_config.Damping(
         min_gain_pct=1.0, min_gain=0.002, hold=3.0, max_moved_pct=4.0, interval=5.0
     )
+
+
+def test_limits_and_timeouts_reach_every_pop(run: RunDir) -> None:
+    more = """
+limits: {connections_per_visitor: 2, penalty: 0s, retry_share: 0.5}
+timeouts: {response_head: 1m, refuse_linger: 50ms}
+"""
+    plan = Plan.of(parse_world(WORLD + more))
+    # As the lab keeps it between two processes.
+    configs.write(Plan.from_json(plan.to_json()), run)
+    for pop in plan.pops:
+        config = pops_config.load(run.node(pop) / "config.json")
+        assert config.limits == pops_config.Limits(
+            connections_per_visitor=2, penalty=0.0, retry_share=0.5
+        )
+        assert config.timeouts == pops_config.Timeouts(response_head=60.0, refuse_linger=0.05)
+
+
+@pytest.mark.parametrize(
+    ("of_a_world", "of_a_pop"),
+    [
+        (model_limits.Limits, pops_config.Limits),
+        (model_limits.Timeouts, pops_config.Timeouts),
+    ],
+)
+def test_a_world_and_a_pop_mean_the_same_by_limits(of_a_world: type, of_a_pop: type) -> None:
+    """Keys, defaults and bounds: what one lets through the other takes."""
+
+    def said(kind: type) -> dict[str, tuple[object, ...]]:
+        info = msgspec.inspect.type_info(kind)
+        assert isinstance(info, msgspec.inspect.StructType)
+        found = {}
+        for field in info.fields:
+            plain = unwrapped(field.type)[0]
+            assert isinstance(plain, msgspec.inspect.IntType | msgspec.inspect.FloatType)
+            found[field.name] = (type(plain), field.default, plain.ge, plain.gt, plain.le)
+        return found
+
+    assert said(of_a_world) == said(of_a_pop)
+    assert all(most is not None for *_, most in said(of_a_world).values())

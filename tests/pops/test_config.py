@@ -80,6 +80,14 @@ def test_a_bad_secret_is_not_printed() -> None:
     assert "hush" not in str(error)
 
 
+def test_limits_have_bounds() -> None:
+    """1025 streams of 1 MiB are more than the connection's window bears."""
+    error = read(limits={"streams_per_visitor": 1025})
+    assert (error.key, error.found) == ("limits.streams_per_visitor", "1025")
+    assert "1024" in error.allowed
+    assert read(timeouts={"idle": 0}).key == "timeouts.idle"
+
+
 def test_no_certificate_for_https() -> None:
     assert read(visitors={"addresses": ["127.0.0.2"]}).key == "visitors.certificate"
 
