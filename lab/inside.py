@@ -10,7 +10,6 @@ Only the standard library is imported, and little of it: `popnet` starts it for 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -20,7 +19,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 _NO_AGENT = 125
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _BYTES = 65536
 
 
@@ -40,7 +38,7 @@ def run(path: str, arguments: Sequence[str], environment: Mapping[str, str]) -> 
 def _plainly(
     connection: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> int:
-    for number in _PASSED_ON:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda number, _: _say(connection, op="signal", number=int(number)))
     lines = _start(connection, arguments, environment, (0, 1, 2))
     # Whoever reads our output must see its end when the program ends, not when we do: lent, not shared.
@@ -53,6 +51,7 @@ def _plainly(
 def _with_terminal(
     connection: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> int:
+    import fcntl
     import termios
     import tty
 

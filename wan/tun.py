@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import struct
@@ -37,6 +36,8 @@ def tun_path() -> str:
 
 def open_tun(device: str = DEVICE) -> int:
     """Make the device in the current network namespace; returns its descriptor (close-on-exec, blocking)."""
+    import fcntl  # not everywhere, and the settings below are asked for where no device can be made
+
     fd = os.open(tun_path(), os.O_RDWR | os.O_CLOEXEC)
     try:
         request = struct.pack("=16sH22x", device.encode(), _IFF_TUN | _IFF_NO_PI)

@@ -18,8 +18,7 @@ from lab.cli.app import Code, say
 from lab.driver import Lab
 from lab.drivers.base import Driver
 from lab.drivers.local import LocalDriver
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from lab.endings import ENDINGS
 
 
 class By(enum.StrEnum):
@@ -40,7 +39,7 @@ def in_a_lab(
     """Bring a world up, work in it, end it. A lab of containers is out of reach from here: there, the command
     `arguments` does the work. `idle`: the timeline does not begin by itself."""
     name = f"{arguments[0]}-{os.getpid()}"
-    for number in _SIGNALS[1:]:
+    for number in ENDINGS[1:]:
         signal.signal(number, _interrupt)
     try:
         running = _driver(by).up(
@@ -48,10 +47,7 @@ def in_a_lab(
         )
     except launch.UpError as error:
         say(f"popnet: {error.why}")
-        for line in error.log:
-            say(f"    {line}")
-        if error.code == Code.MACHINE_CANNOT:
-            say("`popnet doctor` says what this machine lacks, and how to mend it.")
+        tell_the_rest(error)
         raise typer.Exit(error.code) from None
     try:
         if isinstance(running, launch.Launch):
@@ -59,10 +55,22 @@ def in_a_lab(
         return elsewhere.command(running.name, arguments)
     finally:
         # A second Ctrl-C shall not interrupt the clearing up.
-        before = [(number, signal.signal(number, signal.SIG_IGN)) for number in _SIGNALS]
+        before = [(number, signal.signal(number, signal.SIG_IGN)) for number in ENDINGS]
         running.end()
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def tell_the_rest(error: launch.UpError) -> None:
+    """Behind the reason why a lab is not up: what its programs said, and what can be had instead."""
+    for line in error.log:
+        say(f"    {line}")
+    if error.code == Code.MACHINE_CANNOT:
+        say("`popnet doctor` says what this machine lacks, and how to mend it.")
+        say(
+            "Virtual time needs nothing of it: popnet run FILE, popnet get|trace URL --driver virtual,"
+            " popnet compare --driver virtual."
+        )
 
 
 def _driver(by: By) -> Driver:

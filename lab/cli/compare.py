@@ -211,11 +211,10 @@ def _in_containers(wanted: Any, options: list[str]) -> int:
 
 
 def _not_up(error: UpError) -> int:
+    from lab.cli import bringing
+
     say(f"popnet: {error.why}")
-    for line in error.log:
-        say(f"    {line}")
-    if error.code == Code.MACHINE_CANNOT:
-        say("`popnet doctor` says what this machine lacks; --driver virtual needs nothing.")
+    bringing.tell_the_rest(error)
     return error.code
 
 

@@ -14,13 +14,13 @@ from typing import IO, Any
 
 from lab.driver import LabError
 from lab.drivers.base import Driver
+from lab.endings import ENDINGS
 from lab.hangup import CALL_VARIABLE
 from lab.launch import UpError
 from lab.rundir import RUN_VARIABLE
 
 _NAME = ("-n", "--name")
 _WRITE = ("-w", "--write")
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def driver() -> Driver | None:
@@ -101,7 +101,7 @@ def _call(container: str, arguments: list[str], output: IO[Any] | None = None) -
             start_new_session=True,
         )
 
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    before = {number: signal.signal(number, pass_on) for number in ENDINGS}
     try:
         marked = ["-e", f"{CALL_VARIABLE}={mark}"]
         command = ["docker", "exec", "-i", *marked, container, "popnet", *arguments]

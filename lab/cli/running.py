@@ -1,4 +1,4 @@
-"""`popnet up`, `down`, `status`: bring a world up, end it, say how it is."""
+"""`popnet up`: bring a world up, and say how to come in and what to try."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from typing import Annotated, Any
 import typer
 
 from lab import launch
-from lab.cli import elsewhere, tracing
-from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
-from lab.driver import DEFAULT_NAME, Lab, LabError
+from lab.cli import bringing, elsewhere, tracing
+from lab.cli.app import Code, NameOption, app, say
+from lab.cli.status import headline
+from lab.connectors import connectors
+from lab.driver import Lab, LabError
 from lab.drivers import base
 from lab.drivers.local import LocalDriver
 from lab.gateway import ports
 from lab.rundir import labs
+from lab.standing import standing
 
 
 class Driver(enum.StrEnum):
@@ -121,17 +124,14 @@ def up(
         )
     except launch.UpError as error:
         progress.done(f"failed: {error.why}")
-        for line in error.log:
-            say(f"    {line}")
-        if error.code == Code.MACHINE_CANNOT:
-            say("`popnet doctor` says what this machine lacks, and how to mend it.")
+        bringing.tell_the_rest(error)
         raise typer.Exit(error.code) from None
     failed = None
     try:
         if isinstance(running, launch.Launch):
             lab = Lab(running.run)
             where = ports.read(lab.dir.path)
-            progress.done(_headline(lab.status(), connections(lab), where))
+            progress.done(headline(standing(lab), connectors(lab), where))
             _say_doors(where)
             if first_request is not None:
                 _first_request(lab, lab.visitor(first_request))
@@ -220,43 +220,6 @@ def _what_next(lab: Lab, visitor: str, address: str, path: Sequence[str]) -> str
     return "\n".join(["", "In a second terminal:", *lines, ""])
 
 
-@app.command()
-def down(
-    name: NameOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every lab of this user.")] = False,
-) -> None:
-    """End a lab and whatever is left of it: processes, namespaces, devices, sockets, files.
-
-    Also after a crash: leftovers are found by the mark that every process of a lab carries.
-    """
-    local = LocalDriver()
-    docker = elsewhere.driver()
-    if everything:
-        drivers: list[base.Driver] = [local, *([docker] if docker is not None else [])]
-        for driver in drivers:
-            for one in driver.names():
-                driver.down(one)
-                say(f"{one} is down")
-        return
-    if name is None:
-        found = local.names() or (docker.names() if docker is not None else [])
-        name = found[0] if len(found) == 1 else DEFAULT_NAME
-    leftovers = local.down(name)
-    if leftovers is None and docker is not None:
-        leftovers = docker.down(name)
-    if leftovers is None:
-        say(f"popnet: no lab named {name}")
-        raise typer.Exit(Code.NO_LAB)
-    say(f"{name} is down" + (f" ({len(leftovers)} leftover processes ended)" if leftovers else ""))
-
-
-def connections(lab: Lab) -> list[dict[str, Any]]:
-    """Every connector: site, program, tunnel, connections wanted, and the PoPs of those that are up."""
-    from lab.connectors import connectors
-
-    return connectors(lab)
-
-
 def _say_doors(where: ports.Where | None) -> None:
     """How to come in from this machine."""
     if where is None:
@@ -267,59 +230,3 @@ def _say_doors(where: ports.Where | None) -> None:
         say(f"page   {where.page}")
     if where.socks is not None:
         say(f"proxy  {where.proxy()}  (user = city; SOCKS5 and HTTP)")
-
-
-def _headline(
-    status: dict[str, Any], connectors: list[dict[str, Any]], where: ports.Where | None
-) -> str:
-    pops = status["summary"].get("pop", {"ready": 0, "all": 0})
-    parts = [status["name"], status["phase"], f"{pops['ready']}/{pops['all']} PoPs"]
-    if connectors:
-        up_now = sum(one["ready"] for one in connectors)
-        wanted = sum(one["wanted"] for one in connectors)
-        places: dict[str, int] = {}
-        for one in connectors:
-            for pop in one["pops"]:
-                places[pop] = places.get(pop, 0) + 1
-        spread = ", ".join(f"{pop} {count}" for pop, count in places.items())
-        parts.append(f"{up_now}/{wanted} tunnel connections" + (f" ({spread})" if spread else ""))
-    if where is not None and where.page is not None:
-        parts.append(where.page)
-    return "  ".join(parts)
-
-
-@app.command()
-def status(
-    name: NameOption = None,
-    output: FormatOption = Format.table,
-    nodes: Annotated[bool, typer.Option("--nodes", help="Every node with its programs.")] = False,
-) -> None:
-    """Say how the lab is: PoPs, tunnel connections, and which nodes are in trouble."""
-    lab = Lab.open(name)
-    state = lab.status()
-    found = connections(lab)
-    where = ports.read(lab.dir.path)
-    if output is Format.json:
-        doors = {"page": None, "proxy": None, **state.get("gateway", {})}
-        if where is not None:
-            doors |= {"page": where.page, "proxy": where.proxy(), "notes": where.notes}
-        kept = {key: value for key, value in state.items() if key != "ok"}
-        put_json({**kept, "gateway": doors, "connectors": found})
-        return
-    put(_headline(state, found, where))
-    if where is not None and where.socks is not None:
-        put(f"proxy {where.proxy()}")
-    rows = [_row(node) for node in state["nodes"] if nodes or not node["ready"]]
-    if rows:
-        put_table(("NODE", "KIND", "ADDRESS", "ATTACHED", "PROGRAMS"), rows)
-
-
-def _row(node: dict[str, Any]) -> tuple[str, ...]:
-    programs = [
-        f"{one['name']} {one['state']}" + (f" ({one['ended']})" if one["ended"] else "")
-        for one in node["programs"]
-    ]
-    if node["ended"]:
-        programs = [f"agent ended ({node['ended']})"]
-    attached = "yes" if node["attached"] else "no"
-    return node["name"], node["kind"], node["address"], attached, ", ".join(programs) or "-"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from typer.testing import CliRunner
 
 from lab import quantities
-from lab.cli.app import COMMANDS, app
+from lab.cli.app import COMMANDS, Code, app
 from lab.driver import LabError, known
+from lab.launch import UpError
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,18 @@ def test_every_command_is_found_in_its_module() -> None:
         assert callback is not None
         found.setdefault(callback.__module__.rpartition(".")[2], set()).add(str(group.name))
     assert found == {module: set(names) for module, names in COMMANDS.items()}
+
+
+@pytest.mark.parametrize("command", ["up", "run"])
+def test_a_machine_that_cannot_is_told_what_it_can(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UpError("no user namespaces here", Code.MACHINE_CANNOT, ["clone: not permitted"])
+
+    monkeypatch.setattr("lab.drivers.local.LocalDriver.up", refuse)
+    told = CliRunner().invoke(app, [command, "--driver", "local"])
+    assert told.exit_code == Code.MACHINE_CANNOT
+    assert "no user namespaces here" in told.stderr
+    assert "clone: not permitted" in told.stderr
+    assert "popnet run FILE" in told.stderr

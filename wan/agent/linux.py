@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import signal
 
@@ -37,7 +38,11 @@ _SECBIT_NOROOT_LOCKED = 0b11
 
 _CAPABILITY_VERSION_3 = 0x20080522
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    # Not at import: elsewhere there is none, and there too commands that only look are to work.
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _checked(result: int, what: str) -> int:
@@ -48,21 +53,21 @@ def _checked(result: int, what: str) -> int:
 
 
 def unshare(flags: int) -> None:
-    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    _checked(_libc().unshare(ctypes.c_int(flags)), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
-    _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)), "setns")
+    _checked(_libc().setns(ctypes.c_int(fd), ctypes.c_int(kind)), "setns")
 
 
 def sethostname(name: str) -> None:
     raw = name.encode()[:64]
-    _checked(_libc.sethostname(ctypes.c_char_p(raw), ctypes.c_size_t(len(raw))), "sethostname")
+    _checked(_libc().sethostname(ctypes.c_char_p(raw), ctypes.c_size_t(len(raw))), "sethostname")
 
 
 def mount(source: str, target: str, flags: int, kind: str | None = None) -> None:
     _checked(
-        _libc.mount(
+        _libc().mount(
             ctypes.c_char_p(source.encode()),
             ctypes.c_char_p(target.encode()),
             ctypes.c_char_p(kind.encode() if kind is not None else None),
@@ -79,24 +84,24 @@ def bind_mount(source: str, target: str) -> None:
 
 def _prctl(option: int, *arguments: int) -> int:
     padded = [*arguments, 0, 0, 0, 0][:4]
-    return int(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in padded)))
+    return int(_libc().prctl(ctypes.c_int(option), *(ctypes.c_ulong(value) for value in padded)))
 
 
-def die_with_parent(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Ask the kernel to send `how` when the parent ends; `parent` is its pid, read before the fork.
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill us when the parent ends; `parent` is its pid, read before the fork.
 
     The kernel forgets the wish on fork and whenever the process gains privileges (entering a user
     namespace is such a gain), so this is called last, and then the parent may already be gone.
     """
-    _checked(_prctl(_PR_SET_PDEATHSIG, int(how)), "prctl(PR_SET_PDEATHSIG)")
+    _checked(_prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL)), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
-        os.kill(os.getpid(), how)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def set_name(name: str) -> None:
     """The name `ps -o comm` and `top` show; the kernel keeps 15 bytes of it."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
-    _libc.prctl(ctypes.c_int(_PR_SET_NAME), buffer, 0, 0, 0)
+    _libc().prctl(ctypes.c_int(_PR_SET_NAME), buffer, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
@@ -126,7 +131,7 @@ def drop_capabilities() -> None:
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
     empty = (_CapabilityData * 2)()
-    _checked(_libc.capset(ctypes.byref(header), ctypes.byref(empty)), "capset")
+    _checked(_libc().capset(ctypes.byref(header), ctypes.byref(empty)), "capset")
     _checked(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
