@@ -71,7 +71,8 @@ class ServingSnapshot:
     accepted: int
     refused: int
     refused_by_address: int
-    refused_streams: int
+    streams_refused_by_address: int
+    streams_refused_by_connection: int
     refused_by_penalty: int
     penalties: int
     cut: Mapping[str, int]
@@ -102,7 +103,10 @@ class HttpServer:
         self.on_bad_request = on_bad_request
         self.accepted = 0
         self.on_penalty = on_penalty
-        self.refused = self.refused_by_address = self.refused_streams = self.refused_by_penalty = 0
+        self.refused = self.refused_by_address = self.refused_by_penalty = 0
+        self.streams_refused_by_address = 0
+        # On connections that are gone; those that live count for themselves.
+        self._streams_refused_before = 0
         self.handshakes = Handshakes()
         self.penalties = Penalties(self.options.penalty_s)
         # HTTP/2 connections that we ended for what came on them, by error code.
@@ -156,6 +160,12 @@ class HttpServer:
     def streams(self) -> int:
         return sum(connection.streams for connection in self._live)
 
+    @property
+    def streams_refused_by_connection(self) -> int:
+        """Streams above what their own connection may have open."""
+        living = sum(one.refused for one in self._live if isinstance(one, Http2Connection))
+        return self._streams_refused_before + living
+
     def snapshot(self) -> ServingSnapshot:
         return ServingSnapshot(
             connections=self.connections,
@@ -163,7 +173,8 @@ class HttpServer:
             accepted=self.accepted,
             refused=self.refused,
             refused_by_address=self.refused_by_address,
-            refused_streams=self.refused_streams,
+            streams_refused_by_address=self.streams_refused_by_address,
+            streams_refused_by_connection=self.streams_refused_by_connection,
             refused_by_penalty=self.refused_by_penalty,
             penalties=self.penalties.given,
             cut=dict(sorted(self.cut.items())),
@@ -234,7 +245,7 @@ class HttpServer:
         if len(theirs) > 1:
             most = self.options.max_streams_per_address
             if sum(connection.streams for connection in theirs) > most:
-                self.refused_streams += 1
+                self.streams_refused_by_address += 1
                 stream.reset(ErrorCode.REFUSED_STREAM)
                 return _DISCARD
         return self.on_request(stream)
@@ -287,8 +298,10 @@ class HttpServer:
         del theirs[connection]
         if not theirs:
             del self._by_address[address]
-        if isinstance(connection, Http2Connection) and connection.cut is not None:
-            self.cut[connection.cut] = self.cut.get(connection.cut, 0) + 1
+        if isinstance(connection, Http2Connection):
+            self._streams_refused_before += connection.refused
+            if connection.cut is not None:
+                self.cut[connection.cut] = self.cut.get(connection.cut, 0) + 1
         if self._draining and not self._live:
             self._emptied.set()
 

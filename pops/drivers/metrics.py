@@ -105,8 +105,11 @@ def _hardening(pop: Pop) -> Iterator[Family]:
     )
     yield Counter(
         "popnet_pop_visitor_streams_refused",
-        "HTTP/2 streams refused, because those of their address were too many.",
-        [({}, visitors.refused_streams)],
+        "HTTP/2 streams refused: those of their connection, or of their address, were too many.",
+        [
+            ({"limit": "streams_per_visitor"}, visitors.streams_refused_by_connection),
+            ({"limit": "streams_per_address"}, visitors.streams_refused_by_address),
+        ],
     )
     doors = {"visitors": visitors.cut, "tunnels": pop.tunnels.cut, "overlay": pop.overlay.cut}
     yield Counter(

@@ -127,6 +127,11 @@ class Http2Connection(asyncio.BufferedProtocol):
         return self._table.opened
 
     @property
+    def refused(self) -> int:
+        """Streams of the peer that the engine refused, or cut the connection for: they were too many (`metered`)."""
+        return self._turns.above if self._turns is not None else 0
+
+    @property
     def peer_max_streams(self) -> int:
         """How many streams we may have open at once."""
         return self._table.peer_max_streams

@@ -27,6 +27,11 @@ class Turns:
         self._hold = hold
         self._kept: deque[bytes] = deque()
 
+    @property
+    def above(self) -> int:
+        """Streams that were begun above those allowed."""
+        return self._meter.above
+
     def take(self, data: bytes | memoryview, open_streams: int) -> None:
         """Work on all of it, or on a part now. Raises `Http2Error` when nothing of it may be worked on."""
         ends = self._meter.read(data, open_streams)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import struct
 from pathlib import Path
 from typing import Any, cast
 
+import hpack
 import pytest
 import trustme
 import uvloop
@@ -17,7 +19,7 @@ from runtime.admin import JSON, AdminRequest, AdminServer, Answer
 from runtime.door import Handshakes
 from runtime.http1.client import Http1Client, Origin, OriginUnreachableError
 from runtime.http1.server import Http1Timeouts
-from runtime.http2 import Http2Connection
+from runtime.http2 import Http2Connection, Http2Settings
 from runtime.serving import HttpServer, Listener, ServingOptions
 from runtime.streams import Headers, Stream, StreamUser
 from runtime.tls import (
@@ -28,6 +30,8 @@ from runtime.tls import (
     server_context,
 )
 from runtime.transports import Discard
+from wire.http2.engine import ErrorCode
+from wire.http2.engines import EngineName
 
 REQUEST: Headers = [
     (b":method", b"GET"),
@@ -71,6 +75,7 @@ async def settle() -> None:
 
 
 DOOR = ("192.0.2.1", 80)
+REFUSED = struct.pack("!L", ErrorCode.REFUSED_STREAM)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -125,6 +130,63 @@ def test_above_the_limit_nobody_comes_in(run: Any) -> None:
         assert again.got
         assert (server.accepted, server.refused) == (3, 1)
         assert str(server.snapshot()) == "serving: 2 connections, 0 streams (3 accepted, 1 refused)"
+
+    run(main)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return (
+        struct.pack("!HBBBL", len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
+    )
+
+
+def _requests(*streams: int, told: bool) -> bytes:
+    """Requests over HTTP/2, of a client that has acknowledged our SETTINGS or has not seen them yet."""
+    start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0) + told * _frame(4, 1, 0)
+    block = hpack.Encoder().encode(REQUEST)
+    return start + b"".join(_frame(1, 5, stream, block) for stream in streams)
+
+
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+@pytest.mark.parametrize("told", [False, True])
+def test_streams_above_those_of_a_connection_are_counted(
+    run: Any, site: Any, engine: EngineName, told: bool
+) -> None:
+    async def main(loop: Any) -> None:
+        settings = Http2Settings(max_concurrent_streams=2)
+        server = HttpServer(site.take, ServingOptions(engine=engine, http2=settings))
+        await server.listen([Listener(*DOOR)])
+        for number, above in ((2, 0), (4, 2)):
+            _, raw = await loop.create_connection(Raw, *DOOR)
+            raw.transport.write(_requests(*range(1, 2 * number, 2), told=told))
+            await settle()
+            assert server.snapshot().streams_refused_by_connection == above
+        await asyncio.sleep(0.2)
+        # A client that was told must know better: its connection is cut. The h2 engine cuts every one.
+        assert raw.ended == (told or engine == "h2")
+        assert raw.got.count(_frame(3, 0, 7, REFUSED)) == (0 if raw.ended else 1)
+        raw.transport.abort()
+        await settle()
+        # Also when the connection has gone.
+        assert server.connections == 1
+        assert server.snapshot().streams_refused_by_connection == 2
+        assert server.snapshot().streams_refused_by_address == 0
+
+    run(main)
+
+
+def test_streams_above_those_of_an_address_are_counted(run: Any, site: Any) -> None:
+    async def main(loop: Any) -> None:
+        server = HttpServer(site.take, ServingOptions(max_streams_per_address=3))
+        await server.listen([Listener(*DOOR)])
+        for _ in range(2):
+            _, raw = await loop.create_connection(Raw, *DOOR)
+            raw.transport.write(_requests(1, 3, told=True))
+            await settle()
+        assert raw.got.count(_frame(3, 0, 3, REFUSED)) == 1
+        snapshot = server.snapshot()
+        assert snapshot.streams_refused_by_address == 1
+        assert snapshot.streams_refused_by_connection == 0
 
     run(main)
 

@@ -85,10 +85,14 @@ class FrameMeter:
         self._ahead = _PREFACE
         self._part = b""
         self._last_stream = 0
-        # Of the read under way: the stream before its first new one, how many are open, and what its turn has cost.
+        # Of the read under way: the stream before its first new one, how many are open, how many of them the engine
+        # holds (it makes room at once for one that was reset), and what its turn has cost.
         self._before = 0
         self._open = 0
+        self._held = 0
         self._spent = 0
+        # Streams begun above those allowed. An engine tells nobody of them: it refuses each, or cuts the connection.
+        self.above = 0
 
     def read(self, data: bytes | memoryview, open_streams: int) -> list[int] | None:
         """Where the turns end in which `data` may be worked on, the last one with its length; None: all in one.
@@ -98,7 +102,8 @@ class FrameMeter:
         size = len(data)
         position = self._ahead
         ends: list[int] | None = None
-        self._before, self._open, self._spent = self._last_stream, open_streams, 0
+        self._before, self._spent = self._last_stream, 0
+        self._open = self._held = open_streams
         if self._part:
             head = self._part + bytes(data[: 9 - len(self._part)])
             if len(head) < 9:
@@ -143,7 +148,12 @@ class FrameMeter:
                 self._open += 1
                 if self._open > self._most_streams:
                     weight = _ABOVE
+                if self._held < self._most_streams:
+                    self._held += 1
+                else:
+                    self.above += 1
         elif kind == _RST_STREAM:
+            self._held = max(0, self._held - 1)
             weight = _STILLBORN if stream > self._before else 1.0
         elif kind == _WINDOW_UPDATE:
             # None at all is an error, and a way to make us reset streams.

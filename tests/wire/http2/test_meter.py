@@ -85,6 +85,28 @@ def test_more_streams_than_allowed() -> None:
     assert not survives(b"".join(heads[:100]), streams=100)
 
 
+def begun(*numbers: int) -> bytes:
+    return b"".join(frame(HEADERS, n, b"x" * 60) for n in numbers)
+
+
+def test_streams_above_those_allowed_are_counted() -> None:
+    judge = meter()
+    judge.read(begun(*range(1, 205, 2)), 0)
+    assert judge.above == 2
+    # Room for one, and for another when one is reset in the same read; not for that before it.
+    judge.read(begun(205, 207) + frame(RST, 1, bytes(4)) + begun(209, 211), 99)
+    assert judge.above == 4
+    # Trailers begin no stream; how many are open is for the engine to say, in every read anew.
+    judge.read(begun(211), 100)
+    judge.read(begun(213), 0)
+    assert judge.above == 4
+    # The one for which the bucket runs dry counts as well; at the rest of its read nobody looks.
+    judge = meter()
+    with pytest.raises(Http2Error):
+        judge.read(begun(*range(1, 2000, 2)), 100)
+    assert judge.above == 91
+
+
 def test_what_we_send_and_time_pay_for_more() -> None:
     judge = meter()
     # A download of 100 MB, each frame of 16 KB acknowledged twice.
