@@ -13,7 +13,7 @@ import time
 from pops.config import PopConfig
 from pops.core.ingress import POOL, Ingress
 from pops.core.probing import Prober, ProbeSettings
-from pops.core.records import Record
+from pops.core.records import Record, Records
 from pops.core.registry import Connection, Registry
 from pops.core.zone import zones
 from pops.drivers.algorithm import Guard
@@ -105,11 +105,11 @@ class Pop:
         self.zones = Zones(())
         self._tunnel_ids = tunnel_ids
 
-        def serve(records: list[Record]) -> None:
-            ingress.set_hosts({record.name: self._target(record) for record in records})
-            hosts = {record.name: record.ttl for record in records}
+        def serve(records: Records) -> None:
+            hosts = {record.name: self._target(record) for record in records.present()}
+            ingress.set_hosts(hosts)
             if config.dns is not None:
-                self.zones.replace(zones(config, hosts))
+                self.zones.replace(zones(config, records.everything()))
 
         self.book = RecordBook(config, on_change=serve, events=self.events)
         self.security = Security(ingress, clock=clock, events=self.events, wall=wall)

@@ -1,96 +1,98 @@
-"""`popnet dns list|add|remove` and `popnet pools`: what public names lead to, while the lab runs."""
+"""`popnet dns list|add|remove`: what public names lead to, while the lab runs."""
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from typing import Annotated, Any
 
 import typer
 
-from lab import configs
-from lab.cli.app import Format, FormatOption, NameOption, app, put, put_json, put_table, say
+from lab import configs, everywhere, records
+from lab.cli.app import (
+    Code,
+    Format,
+    FormatOption,
+    NameOption,
+    app,
+    open_lab,
+    put,
+    put_json,
+    put_table,
+    say,
+)
 from lab.driver import Lab, LabError
+from pops.core.records import Record
 
 dns_app = typer.Typer(
     help="""The edge's DNS records: public names, each leading to a tunnel or a load balancer, the same at every PoP.
 
-    A change is made at one PoP, passed on to all, and kept for those that start later.
+    A change is made at one PoP, passed on to all, and kept for those that start later. Exit code 1: it is made, and
+    some PoP does not have it yet; that one hears of it when it can be reached again.
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(dns_app, name="dns")
 
-# Flooding takes a fraction of a second; who has not heard by then is told about.
-_PATIENCE_S = 5.0
-_LOOK_S = 0.02
 
-
-def _running(lab: Lab) -> list[str]:
-    ready = {one["name"] for one in lab.status()["nodes"] if one["ready"]}
-    pops = [pop for pop in lab.plan.pops if pop in ready]
-    if not pops:
-        raise LabError("no PoP is running")
-    return pops
-
-
-def _records(lab: Lab, pop: str) -> list[dict[str, Any]]:
-    """As the PoP keeps them; what is not said is empty."""
-    plain = {"tunnel": "", "load_balancer": "", "ttl": 60}
-    return [plain | one for one in lab.admin(pop, "GET", "/records").json()]
+def target_of(record: Record | None) -> str:
+    if record is None or record.removed:
+        return "nothing"
+    if record.tunnel:
+        return f"tunnel {record.tunnel}"
+    return f"load balancer {record.load_balancer}"
 
 
 @dns_app.command("list")
 def list_records(output: FormatOption = Format.table, name: NameOption = None) -> None:
-    """All names, where they lead, their TTL, and whether all PoPs agree."""
-    lab = Lab.open(name)
-    told = {pop: _records(lab, pop) for pop in _running(lab)}
-    first, *others = told.values()
-    rows = []
-    for one in first:
-        if not (one["tunnel"] or one["load_balancer"]):
-            continue  # removed, and remembered as that
-        target = f"load balancer {one['load_balancer']}"
-        content = "-"
-        if one["tunnel"]:
-            target = f"tunnel {one['tunnel']}"
-            content = f"{configs.tunnel_identity(lab.plan, one['tunnel']).id}.cfargotunnel.com"
-        agreed = all(one in other for other in others)
+    """All names, where they lead, their TTL, and whether all PoPs agree: popnet dns list -o json."""
+    lab = open_lab(name)
+    books = records.books(lab, everywhere.serving(lab))
+    rows: list[dict[str, Any]] = []
+    for one in books.newest().everything():
+        differ = [pop for pop, book in books.held.items() if book.get(one.name) != one]
+        if one.removed and not differ:
+            continue
+        tunnel = one.tunnel and configs.tunnel_identity(lab.plan, one.tunnel).id
         rows.append(
             {
-                "name": one["name"],
-                "target": target,
-                "cname": content,
-                "ttl": one["ttl"],
-                "version": one["version"],
-                "from": one["origin"] or "world file",
-                "agreed": agreed,
+                "name": one.name,
+                "target": target_of(one),
+                "cname": f"{tunnel}.cfargotunnel.com" if tunnel else "-",
+                "ttl": one.ttl,
+                "version": one.version,
+                "from": one.origin or "world file",
+                "agreed": not differ,
+                "differ": differ,
+                "no_answer": books.silent,
             }
         )
+    if books.silent:
+        say(f"popnet: no answer from {', '.join(books.silent)} within {everywhere.ANSWER_S:g} s")
     if output is Format.json:
         put_json(rows)
         return
     put_table(
-        ("NAME", "LEADS TO", "CNAME", "TTL", "CHANGED AT", "AGREED"),
+        ("NAME", "LEADS TO", "CNAME", "TTL", "VERSION", "CHANGED AT", "AGREED"),
         [
             (
                 one["name"],
                 one["target"],
                 one["cname"],
                 str(one["ttl"]),
+                str(one["version"]),
                 one["from"],
-                _yes(one["agreed"]),
+                _agreed(one),
             )
             for one in rows
         ],
-        "lllrll",
+        "lllrrll",
     )
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _agreed(row: dict[str, Any]) -> str:
+    words = [f"not yet at {', '.join(row['differ'])}" if row["differ"] else "yes"]
+    words += [f"{', '.join(row['no_answer'])}: no answer"] if row["no_answer"] else []
+    return "; ".join(words)
 
 
 HostArgument = Annotated[str, typer.Argument(metavar="NAME", help="shop.example.com")]
@@ -100,105 +102,75 @@ HostArgument = Annotated[str, typer.Argument(metavar="NAME", help="shop.example.
 def add(
     host: HostArgument,
     tunnel: Annotated[
-        str | None, typer.Option(help="A tunnel of this world, or its ID.cfargotunnel.com.")
+        str | None,
+        typer.Option(help="A tunnel of this world: its name, its ID, or ID.cfargotunnel.com."),
     ] = None,
     load_balancer: Annotated[
         str | None, typer.Option(help="A load balancer of this world.")
     ] = None,
     ttl: Annotated[int, typer.Option(help="Seconds that resolvers may remember it.")] = 60,
-    name: NameOption = None,
-) -> None:
-    """Point a name at a tunnel or a load balancer: popnet dns add shop.example.com --tunnel app."""
-    lab = Lab.open(name)
-    if (tunnel is None) == (load_balancer is None):
-        raise LabError("one of --tunnel and --load-balancer is needed")
-    wanted = {"name": host, "ttl": ttl}
-    wanted |= {"tunnel": tunnel} if tunnel else {"load_balancer": load_balancer}
-    covered = {"*." + one.partition(".")[2] for one in lab.plan.world.dns}
-    if host not in lab.plan.world.dns and "*." + host.partition(".")[2] not in covered:
-        say(
-            f"popnet: the lab's certificate is for {', '.join(sorted(covered))}: https will not be trusted"
-        )
-    took = _change(lab, wanted)
-    put(f"{host.lower()} leads to {tunnel or load_balancer} at every PoP after {took * 1e3:.0f} ms")
-
-
-@dns_app.command()
-def remove(host: HostArgument, name: NameOption = None) -> None:
-    """Remove a name. What runs goes on; new requests find nothing."""
-    took = _change(Lab.open(name), {"name": host})
-    put(f"{host.lower()} is gone from every PoP after {took * 1e3:.0f} ms")
-
-
-def _change(lab: Lab, wanted: dict[str, Any]) -> float:
-    """Seconds until every PoP had it."""
-    pops = _running(lab)
-    started = time.monotonic()
-    answer = lab.admin(pops[0], "PUT", "/records", json.dumps(wanted).encode())
-    if answer.status >= 300:
-        raise LabError(answer.body.decode(errors="replace").strip())
-    changed = answer.json()
-    waiting = set(pops[1:])
-    while waiting:
-        waiting = {pop for pop in waiting if not _knows(lab, pop, changed)}
-        if waiting and time.monotonic() - started > _PATIENCE_S:
-            raise LabError(f"{', '.join(sorted(waiting))} have not heard of it")
-        if waiting:
-            time.sleep(_LOOK_S)
-    took = time.monotonic() - started
-    _keep(lab, [one for one in _records(lab, pops[0]) if one["version"]])
-    return took
-
-
-def _knows(lab: Lab, pop: str, changed: dict[str, Any]) -> bool:
-    return any(
-        (one["name"], one["version"]) == (changed["name"], changed["version"])
-        for one in _records(lab, pop)
-    )
-
-
-def _keep(lab: Lab, records: list[dict[str, Any]]) -> None:
-    """For PoPs that start when nobody is there to ask. Whole or not at all."""
-    beside = lab.dir.records.with_suffix(".new")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(records, file)
-    beside.replace(lab.dir.records)
-
-
-@app.command()
-def pools(
-    pop: Annotated[str | None, typer.Option("--at", help="As this PoP sees them.")] = None,
     output: FormatOption = Format.table,
     name: NameOption = None,
 ) -> None:
-    """Load balancers: their members, whether they are up, what reaching them costs, and how often they were chosen."""
+    """Point a name at a tunnel or a load balancer: popnet dns add shop.example.com --tunnel app.
+
+    A name that is there already is replaced, and what it led to is told.
+    """
     lab = Lab.open(name)
-    at = lab.pop(pop) if pop else _running(lab)[0]
-    found = lab.admin(at, "GET", "/pools").json()
+    if (tunnel is None) == (load_balancer is None):
+        raise LabError("one of --tunnel and --load-balancer is needed")
+    wanted: dict[str, Any] = {"name": host, "ttl": ttl}
+    wanted |= {"tunnel": tunnel} if tunnel else {"load_balancer": load_balancer}
+    changed = records.change(lab, wanted)
+    made = changed.record
+    covered = {"*." + one.partition(".")[2] for one in lab.plan.world.dns}
+    if made.name not in lab.plan.world.dns and "*." + made.name.partition(".")[2] not in covered:
+        say(
+            f"popnet: the lab's certificate is for {', '.join(sorted(covered))}: https will not be trusted"
+        )
+    _tell(changed, f"{made.name} leads to {made.tunnel or made.load_balancer}", "at", output)
+
+
+@dns_app.command()
+def remove(
+    host: HostArgument, output: FormatOption = Format.table, name: NameOption = None
+) -> None:
+    """Remove a name: popnet dns remove shop.example.com. What runs goes on; new requests find nothing."""
+    changed = records.change(Lab.open(name), {"name": host})
+    _tell(changed, f"{changed.record.name} is gone", "from", output)
+
+
+def _tell(changed: records.Change, what: str, where: str, output: Format) -> None:
+    made, before = changed.record, changed.before
+    replaced = "" if made.removed else _replaced(made, before)
     if output is Format.json:
-        put_json(found)
-        return
-    if not found:
-        put("no load balancers in this world")
-        return
-    rows = []
-    for pool, state in found.items():
-        for one in state["members"]:
-            health = "up" if one["up"] else "down"
-            rows.append(
-                (
-                    pool,
-                    state["steering"],
-                    one["tunnel"],
-                    "draining" if one["draining"] else health,
-                    "-" if one["cost_ms"] is None else f"{one['cost_ms']:.1f}",
-                    f"{one['check_ms']:.1f}" if one["check_ms"] else "-",
-                    str(one["outstanding"]),
-                    str(one["chosen"]),
-                )
-            )
-    put_table(
-        ("POOL", "STEERING", "MEMBER", "STATE", "PATH ms", "CHECK ms", "UNDER WAY", "CHOSEN"),
-        rows,
-        "llllrrrr",
-    )
+        put_json(
+            {
+                "name": made.name,
+                "target": target_of(made),
+                "ttl": made.ttl,
+                "version": made.version,
+                "before": target_of(before),
+                "reached": changed.reached,
+                "missing": changed.missing,
+                "took_ms": round(changed.took_s * 1e3, 1),
+            }
+        )
+    else:
+        end = f"; replaces: {replaced}" if replaced else ""
+        if changed.missing:
+            late = ", ".join(f"{pop} ({why})" for pop, why in changed.missing.items())
+            put(f"{what}; not yet {where} {late}{end}")
+        else:
+            put(f"{what} {where} every PoP after {changed.took_s * 1e3:.0f} ms{end}")
+    if changed.missing:
+        raise typer.Exit(Code.CHECK_FAILED)
+
+
+def _replaced(made: Record, before: Record | None) -> str:
+    """What a change of an existing name has replaced."""
+    if before is None:
+        return ""
+    if target_of(before) != target_of(made):
+        return target_of(before)
+    return f"TTL {before.ttl}" if before.ttl != made.ttl else ""

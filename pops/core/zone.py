@@ -8,10 +8,11 @@ to everything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from itertools import groupby
 
 from pops.config import PopConfig
+from pops.core.records import Record as NameRecord
 from wire.dns import Record, Zone, reverse_name
 
 DISCOVERY_ZONE = "argotunnel.com"
@@ -23,10 +24,14 @@ _FEATURES = {"dv3_2": 0, "skip_prechecks": True}
 _PROTOCOLS = [{"protocol": "http2", "percentage": 100}, {"protocol": "quic", "percentage": 0}]
 
 
-def zones(config: PopConfig, hosts: Mapping[str, int]) -> list[Zone]:
-    """All that this PoP answers for. `hosts`: public name -> TTL in seconds."""
+# A serial number has 32 bits and goes round (RFC 1982).
+_SERIALS = 1 << 32
+
+
+def zones(config: PopConfig, names: Iterable[NameRecord]) -> list[Zone]:
+    """All that this PoP answers for. `names`: what is known of public names, also of those that were removed."""
     ttl = config.dns.ttl if config.dns is not None else 60
-    return [*_hosts(config, hosts), _discovery(config, ttl), *_nodes(config, ttl)]
+    return [*_hosts(config, names), _discovery(config, ttl), *_nodes(config, ttl)]
 
 
 def address(name: str, literal: str, ttl: int) -> Record:
@@ -37,16 +42,22 @@ def _zone_of(host: str) -> str:
     return ".".join(host.split(".")[-2:])
 
 
-def _hosts(config: PopConfig, hosts: Mapping[str, int]) -> list[Zone]:
-    by_zone = groupby(sorted(hosts, key=lambda h: (_zone_of(h), h)), _zone_of)
-    return [
-        Zone(
-            origin,
-            tuple(address(h, a, hosts[h]) for h in names for a in config.visitors.addresses),
-            ns=NAME_SERVER,
-        )
-        for origin, names in by_zone
-    ]
+def _hosts(config: PopConfig, names: Iterable[NameRecord]) -> list[Zone]:
+    """The serial of a zone is the version of what changed in it last, a removal too; 0: as the world file says."""
+    ordered = sorted(names, key=lambda one: (_zone_of(one.name), one.name))
+    found = []
+    for origin, group in groupby(ordered, lambda one: _zone_of(one.name)):
+        held = list(group)
+        there = [one for one in held if not one.removed]
+        if there:
+            records = [
+                address(one.name, literal, one.ttl)
+                for one in there
+                for literal in config.visitors.addresses
+            ]
+            serial = max(one.version for one in held) % _SERIALS
+            found.append(Zone(origin, tuple(records), ns=NAME_SERVER, serial=serial))
+    return found
 
 
 def _discovery(config: PopConfig, ttl: int) -> Zone:

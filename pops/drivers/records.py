@@ -33,13 +33,13 @@ class UnknownTargetError(Exception):
 
 
 class RecordBook:
-    """`on_change(records)` is called with all that are present, at once and after every change."""
+    """`on_change(records)` is called with the map of all, at once and after every change."""
 
     def __init__(
         self,
         config: PopConfig,
         *,
-        on_change: Callable[[list[Record]], None],
+        on_change: Callable[[Records], None],
         events: EventLog,
     ) -> None:
         self._config = config
@@ -57,7 +57,7 @@ class RecordBook:
         )
         if config.records is not None:
             self._load(Path(config.records))
-        on_change(self.records.present())
+        on_change(self.records)
 
     def _load(self, path: Path) -> None:
         try:
@@ -93,8 +93,9 @@ class RecordBook:
             raise UnknownTargetError("a tunnel or a load balancer, not both")
         if not (tunnel or balancer) and self.records.get(name) is None:
             raise UnknownTargetError(f"there is no record {name}")
-        by_id = {f"{one.id}.cfargotunnel.com": one.name for one in self._config.tunnels}
-        tunnel = by_id.get(tunnel.lower().removesuffix("."), tunnel)
+        by_id = {one.id: one.name for one in self._config.tunnels}
+        plain = tunnel.lower().removesuffix(".").removesuffix(".cfargotunnel.com")
+        tunnel = by_id.get(plain, tunnel)
         if tunnel and tunnel not in by_id.values():
             raise UnknownTargetError(f"no tunnel {tunnel!r}; there are {', '.join(by_id.values())}")
         if balancer and balancer not in self._config.load_balancers:
@@ -136,7 +137,7 @@ class RecordBook:
                 load_balancer=record.load_balancer or None,
                 version=record.version,
             )
-        self._on_change(self.records.present())
+        self._on_change(self.records)
         for name, control in self._controls.items():
             if name != but:
                 self._tell(control, news)

@@ -94,11 +94,12 @@ def test_what_cannot_be_says_why(edge: Any, asked: dict[str, Any], said: str) ->
     edge(scenario)
 
 
-def test_the_cname_of_a_tunnel_names_it_too(edge: Any) -> None:
+@pytest.mark.parametrize("name", ["{}", "{}.cfargotunnel.com", "{}.cfargotunnel.com."])
+def test_a_tunnel_is_named_by_its_id_and_its_cname_too(edge: Any, name: str) -> None:
     async def scenario(world: Any) -> None:
         await world.start("A")
         tunnel = world.pops["A"].config.tunnels[0].id
-        changed = world.pops["A"].book.change({**SHOP, "tunnel": f"{tunnel}.cfargotunnel.com."})
+        changed = world.pops["A"].book.change({**SHOP, "tunnel": name.format(tunnel.upper())})
         assert changed.tunnel == "app"
 
     edge(scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pops.config import parse
+from pops.core.records import Record
 from pops.core.zone import DISCOVERY, zones
 from wire.dns import Answer, Question, Transport, Zones, make_query, parse_response, respond
 
@@ -32,11 +33,12 @@ CONFIG = parse(
         }
     ).encode()
 )
-ZONES = Zones(zones(CONFIG, dict.fromkeys(CONFIG.hosts, 60)))
+NAMES = [Record(0, "", host, "app") for host in CONFIG.hosts]
+ZONES = Zones(zones(CONFIG, NAMES))
 
 
-def ask(name: str, kind: str) -> Answer:
-    wire = respond(make_query(Question(name, kind), 1), ZONES, Transport.UDP)
+def ask(name: str, kind: str, known: Zones = ZONES) -> Answer:
+    wire = respond(make_query(Question(name, kind), 1), known, Transport.UDP)
     assert wire is not None
     return parse_response(wire, Question(name, kind), 1)
 
@@ -81,3 +83,21 @@ def test_other_names_do_not_exist() -> None:
 def test_the_name_server_is_itself_found() -> None:
     assert data("example.com", "NS") == ["ns.popnet."]
     assert data("ns.popnet", "A") == ["198.18.0.53"]
+
+
+def serial(origin: str, *changes: Record) -> int:
+    known = Zones(zones(CONFIG, [*NAMES, *changes]))
+    (record,) = ask(origin, "SOA", known).of("SOA")
+    return int(record.data.split()[2])
+
+
+def test_a_zones_serial_is_the_version_of_its_last_change() -> None:
+    assert serial("example.com") == 0, "as the world file says"
+    changed = Record(3, "NRT", "shop.example.com", "app")
+    assert serial("example.com", changed) == 3
+    assert serial("example.org", changed) == 0, "another zone"
+    assert serial("example.com", changed, Record(5, "LHR", "old.example.com")) == 5, "a removal"
+
+
+def test_a_serial_goes_round_where_a_version_does_not() -> None:
+    assert serial("example.com", Record(2**32 + 7, "NRT", "shop.example.com", "app")) == 7
