@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_types import Name, Positive, one_or_many
+from topology.model_types import RATE_BY_PATTERN, Name, Positive, one_or_many
 
 RULE_ACTIONS = ("allow", "block", "challenge", "require", "rate_limit", "log")
 
 _By = Annotated[
     str,
     Meta(
-        pattern=r"^(address|country|host|all|header:[a-z0-9!#$%&'*+.^_`|~-]+)$",
+        pattern=RATE_BY_PATTERN,
         description="What has a budget of its own: address, country, host, all or header:name.",
     ),
 ]
@@ -32,7 +32,10 @@ class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     path: Annotated[
         Annotated[str, Meta(pattern="^[/*]")] | None,
-        Meta(description="/admin/* matches all below. Escapes and dots in a request are resolved."),
+        Meta(
+            description="/admin/* matches all below /admin/, and not /admin itself. "
+            "Escapes and dots in a request are resolved."
+        ),
     ] = None
     host: Annotated[str | None, Meta(description="A name; * stands for any text.")] = None
     method: Annotated[tuple[str, ...] | None, one_or_many("GET, POST ...")] = None
@@ -47,7 +50,7 @@ class SecurityRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     allow: Literal["all"] | None = None
     block: Annotated[bool | int | None, Meta(description="true, or the status to answer.")] = None
     challenge: Annotated[
-        bool | None, Meta(description="403 with a page that says what is missing.")
+        bool | None, Meta(description="403 with a page that asks to show that one may.")
     ] = None
     require: Annotated[
         Literal["service_token", "jwt", "mtls"] | None, Meta(description="A credential, else 403.")

@@ -119,6 +119,16 @@ WRONG = {
     "rule for no address": ("", "security: [{address: '300.1', allow: all}]", 8, 22, "security[0].address[0]", "300.1", "prefix", ""),
     "rule for an unknown token": ("", "security: [{require: service_token, of: lub}]", 8, 41, "security[0].of[0]", "lub", "lab", "lab"),
     "rule for tokens of nobody": ("", "security: [{require: jwt}]", 8, 22, "security[0].require", "jwt", "access.jwt", ""),
+    "rule for a country by its name": ("", "security: [{country: [JP, Japan], block: true}]", 8, 27, "security[0].country[1]", "'Japan'", "two letters", ""),
+    "rule for a host that is no name": ("", "security: [{host: bad host, block: true}]", 8, 19, "security[0].host", "'bad host'", "app.example.com", ""),
+    "rule for a method that is none": ("", "security: [{method: [G ET], block: true}]", 8, 22, "security[0].method[0]", "'G ET'", "GET or POST", ""),
+    "rule for a field that is none": ("", "security: [{header: {bad header: x}, block: true}]", 8, 22, "security[0].header.bad header", "'bad header'", "header field", ""),
+    "rule for a query": ("", "security: [{path: /a?b=1, block: true}]", 8, 19, "security[0].path", "'/a?b=1'", "without ? and #", ""),
+    "rule for an escape": ("", "security: [{path: /a%20b, block: true}]", 8, 19, "security[0].path", "'/a%20b'", "letters themselves", ""),
+    "rule for what is resolved": ("", "security: [{path: /a/../b, block: true}]", 8, 19, "security[0].path", "'/a/../b'", "resolved", ""),
+    "rule for a path with blanks around": ("", "security: [{path: '/a ', block: true}]", 8, 19, "security[0].path", "'/a '", "without blanks", ""),
+    "rule for nobody": ("", "security: [{visitor: [], block: true}]", 8, 22, "security[0].visitor", "nothing in it", "at least one", ""),
+    "rate by what is no key": ("", "security: [{rate_limit: {per_s: 1, by: foo}}]", 8, 40, "security[0].rate_limit.by", "'foo'", "address, country, host, all or header:name", ""),
     "names without a credential": ("", "security: [{allow: all, of: lab}]", 8, 29, "security[0].of", "no require", "only beside", ""),
     "keys that are none": ("", "access: {jwt: {a: {jwks: '{}'}}}", 8, 26, "access.jwt.a.jwks", "no list", "JWKS", ""),
     "keys that are not there": ("", "access: {jwt: {a: {jwks: none.json}}}", 8, 26, "access.jwt.a.jwks", "No such file", "readable", ""),
@@ -315,3 +325,21 @@ def test_a_number_that_json_cannot_carry() -> None:
 
 def test_a_world_without_pops_is_told_once() -> None:
     assert [problem.key for problem in problems("popnet: 1\n")] == ["pops"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "country: jp",
+        "host: '*.example.com'",
+        "host: app*",
+        "method: [GET, PROPFIND, M-SEARCH]",
+        "header: {x-scanner: '* *', User-Agent: curl*}",
+        "path: /a b/*.php",
+        "path: '*/.git/*'",
+        "path: /..hidden",
+        "path: /100%",
+    ],
+)
+def test_rules_that_can_match_are_left_alone(rule: str) -> None:
+    assert parse_world(f"{GOOD}security: [{{{rule}, block: true}}]").security[0].block is True
