@@ -70,9 +70,9 @@ def _check_values(document: Document, path: Path, rule: SecurityRule) -> None:
 def _check_matches(document: Document, path: Path, rule: SecurityRule) -> None:
     """What a request must be like: something that a request can be."""
     # As written: what was wrong in a list has been noted, and is no longer in the rule.
-    written = document.data["security"][path[1]]
-    for key in ("method", "country", "visitor", "address", "header", "of"):
-        if written.get(key) in ([], {}):
+    written = document.data["security"][path[1]] or {}
+    for key in ("method", "country", "visitor", "address", "of"):
+        if written.get(key) == []:
             document.problem((*path, key), "nothing in it", "at least one, or no such key")
     for j, method in enumerate(rule.method or ()):
         if not _TOKEN.fullmatch(method):

@@ -114,6 +114,7 @@ WRONG = {
     "pool of nothing": ("", "load_balancers: {www: {pool: []}}", 8, 30, "load_balancers.www.pool", "a mapping", "at least one", ""),
     "unknown pool member": ("", "load_balancers: {www: {pool: [apq]}}", 8, 31, "load_balancers.www.pool.apq", "no tunnel", "app", "'app'?"),
     "rule without an action": ("", "security: [{path: /a}]", 8, 12, "security[0]", "no action", "allow, block", ""),
+    "rule without anything": ("", "security: [null]", 8, 12, "security[0]", "no action", "allow, block", ""),
     "rule with two actions": ("", "security: [{block: true, allow: all}]", 8, 12, "security[0]", "allow and block", "one of", ""),
     "rule that is not one": ("", "security: [{challenge: false}]", 8, 24, "security[0].challenge", "false", "true", ""),
     "rule for no address": ("", "security: [{address: '300.1', allow: all}]", 8, 22, "security[0].address[0]", "300.1", "prefix", ""),
