@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from lab.driver import Lab, LabError, known
+import msgspec
+
+from lab.driver import Lab, LabError
 from lab.experiment.truth import Rtt, Truth
 from lab.rtts import current_rtts
 from topology.plan import Plan
 
 # In virtual time: how long PoPs have measured before they are asked. Longer than a route is young.
 _MEASURED_FOR_S = 15.0
+
+_VERDICT = ("rule", "name", "status", "detail")
 
 
 class Seen(Protocol):
@@ -25,7 +30,13 @@ class Seen(Protocol):
         """Those that serve, in the order of the world file."""
 
     def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
-        """`what`: routes, why, graph, lsdb. LabError when the PoP does not answer or does not know what is named."""
+        """`what`: routes, why, graph, lsdb, records, pools.
+
+        LabError when the PoP does not answer or does not know what is named.
+        """
+
+    def judge(self, pop: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Which security rule the request would meet: `rule`, `name`, `status` (0: it passes) and `detail`."""
 
     def lands(self, visitor: str) -> str | None: ...
 
@@ -47,7 +58,14 @@ class InLab:
     def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
         given = {"tunnel": tunnel, "algorithm": algorithm}
         query = urlencode({key: value for key, value in given.items() if value})
-        answer = self._lab.admin(pop, "GET", f"/{what}?{query}" if query else f"/{what}")
+        return self._told(pop, "GET", f"/{what}?{query}" if query else f"/{what}")
+
+    def judge(self, pop: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        told = self._told(pop, "POST", "/policy/test", json.dumps(request).encode())
+        return {key: told[key] for key in _VERDICT}
+
+    def _told(self, pop: str, method: str, target: str, body: bytes | None = None) -> Any:
+        answer = self._lab.admin(pop, method, target, body)
         if answer.status != 200:
             raise LabError(f"{pop}: {answer.body.decode(errors='replace').strip()}")
         return answer.json()
@@ -75,9 +93,7 @@ class InVirtualTime:
     def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
         from pops.drivers import views
 
-        process = self._world.nodes[pop].pop
-        if process is None:
-            raise LabError(f"{pop} does not run")
+        process = self._process(pop)
         match what:
             case "routes":
                 return views.routes(process)
@@ -85,6 +101,10 @@ class InVirtualTime:
                 return views.graph(process)
             case "lsdb":
                 return views.lsdb(process)
+            case "records":
+                return msgspec.to_builtins(process.book.records.everything())
+            case "pools":
+                return process.balancers.snapshot()
         identity = views.tunnel_id(process, tunnel)
         if identity is None:
             raise LabError(f"{pop} knows no tunnel {tunnel!r}")
@@ -93,6 +113,16 @@ class InVirtualTime:
             raise LabError(f"{pop} does not work out {algorithm!r}")
         told = table.explain(identity, process.clock())
         return views.why(process, table, identity, told)
+
+    def judge(self, pop: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        verdict = self._process(pop).security.test(request)
+        return {key: getattr(verdict, key) for key in _VERDICT}
+
+    def _process(self, pop: str) -> Any:
+        process = self._world.nodes[pop].pop
+        if process is None:
+            raise LabError(f"{pop} does not run")
+        return process
 
     def lands(self, visitor: str) -> str | None:
         lands: str | None = self._world.lands(visitor)
@@ -119,22 +149,6 @@ def in_virtual_time(file: Path) -> Iterator[Seen]:
         world.start()
         world.run_for(_MEASURED_FOR_S)
         yield InVirtualTime(world)
-
-
-def tunnel_of(plan: Plan, text: str) -> str:
-    """The tunnel behind a URL, a host name of the world, or its own name. LabError when there is none."""
-    host = (urlsplit(text).hostname or "") if "//" in text else text.split("/")[0]
-    if host in plan.world.tunnels:
-        return host
-    record = plan.world.dns.get(known(host, [*plan.world.dns, *plan.world.tunnels], "host name"))
-    if record is not None and record.tunnel is not None:
-        return record.tunnel
-    pool = plan.world.load_balancers.get(record.load_balancer or "") if record else None
-    if pool is not None and len(pool.pool) == 1:
-        return next(iter(pool.pool))
-    if pool is not None:
-        raise LabError(f"{host} is a load balancer's; name the tunnel: {', '.join(pool.pool)}")
-    return host
 
 
 def truth_of(seen: Seen) -> Truth:

@@ -200,6 +200,7 @@ class Explanation:
             return None
         return {
             "path": list(refused.path.pops),
+            "connection": refused.path.connection,
             "because": refused.because,
             "gain_ms": _ms(refused.gain_s),
             "needed_ms": _ms(refused.needed_s),
