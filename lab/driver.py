@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,11 @@ class LabError(Exception):
 
 
 class NoLabError(LabError):
-    """There is no such lab."""
+    """There is no such lab. `only`: the name that was taken for want of one, where no other lab may stand in."""
+
+    def __init__(self, text: str, only: str | None = None) -> None:
+        super().__init__(text)
+        self.only = only
 
 
 class Lab:
@@ -49,18 +53,25 @@ class Lab:
         self.dir = run
 
     @classmethod
-    def open(cls, name: str | None = None) -> Lab:
-        """The lab of this name; without a name the only one there is, or the one named `default`."""
+    def open(cls, name: str | None = None, *, tell: Callable[[str], None] | None = None) -> Lab:
+        """The lab of this name; without a name the one we are in, or the one named `default`.
+
+        With `tell`, for what only looks: if there is no such lab, the only one that runs, and its name is told.
+        """
         running = [run.name for run in labs() if run.lab_socket.exists()]
-        if name is None:
-            name = running[0] if len(running) == 1 else DEFAULT_NAME
+        named = name is not None
+        name = name or choose()
+        if not named and tell is not None and name not in running and len(running) == 1:
+            (name,) = running
+            tell(f"lab {name}, the only one that runs")
         lab = cls(RunDir.of(name))
         try:
             jsonlines.ask(lab.dir.lab_socket, {"op": "status"}, timeout=10.0)
         except UnreachableError:
             others = ", ".join(other for other in running if other != name)
             hint = f"running: {others}; choose by -n" if others else "`popnet up` starts one"
-            raise NoLabError(f"no lab named {name} is running ({hint})") from None
+            only = name if not named and tell is None else None
+            raise NoLabError(f"no lab named {name} is running ({hint})", only) from None
         return lab
 
     @property
@@ -221,6 +232,12 @@ class Lab:
     def events_so_far(self) -> int:
         """An offset for `events(since=...)`: only what happens from now on."""
         return self.dir.events.stat().st_size
+
+
+def choose() -> str:
+    """The lab that is meant when none is named: the one this command runs in, else the default one."""
+    inside = os.environ.get(RUN_VARIABLE)
+    return Path(inside).name if inside else DEFAULT_NAME
 
 
 def enter(pid: int) -> None:

@@ -16,6 +16,8 @@ from lab.jsonlines import UnreachableError
 from lab.rundir import RunDirError
 from topology.problems import WorldError
 
+LAB_VARIABLE = "POPNET_LAB"
+
 
 class Code(enum.IntEnum):
     OK = 0
@@ -57,7 +59,13 @@ def _commands() -> None:
 
 
 NameOption = Annotated[
-    str | None, typer.Option("-n", "--name", help="Which lab, when several run side by side.")
+    str | None,
+    typer.Option(
+        "-n",
+        "--name",
+        envvar=LAB_VARIABLE,
+        help="Which lab; without: default. What only looks at it takes the only one that runs.",
+    ),
 ]
 FormatOption = Annotated[
     Format, typer.Option("-o", "--output", help="table, or json for programs.")
@@ -68,7 +76,8 @@ NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.
 # together take a second.
 COMMANDS = {
     "tracing": ("trace",),
-    "running": ("up", "first-request", "down", "status"),
+    "running": ("up", "first-request"),
+    "status": ("status", "down"),
     "inside": ("exec", "curl"),
     "why": ("why",),
     "routes": ("routes", "graph", "lsdb"),
@@ -93,7 +102,11 @@ COMMANDS = {
 
 
 def open_lab(name: str | None = None) -> Lab:
-    return Lab.open(name)
+    """For commands that look: without a name also the only lab there is, said on stderr.
+
+    Commands that change something say `Lab.open`: nobody shall kill a PoP of a lab that he did not mean.
+    """
+    return Lab.open(name, tell=lambda text: say(f"popnet: {text}"))
 
 
 def say(text: str) -> None:
@@ -138,7 +151,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except NoLabError as error:
-        _or_in_containers(sys.argv[1:])
+        _or_in_containers([*(("-n", error.only) if error.only else ()), *sys.argv[1:]])
         say(f"popnet: {error}")
         sys.exit(Code.NO_LAB)
     except WorldError as error:

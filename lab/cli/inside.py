@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.app import Code, NameOption, NodeArgument, app, say
+from lab.cli.app import Code, NameOption, NodeArgument, app, open_lab, say
 from lab.driver import Lab, enter
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -55,7 +55,7 @@ def execute(
     Examples: popnet exec tokyo -- ping -c3 NRT;  popnet exec dublin -- ss -tn;  popnet exec tokyo -- bash.
     The exit code is the program's.
     """
-    _become(Lab.open(name), node, _after_dashes(command))
+    _become(open_lab(name), node, _after_dashes(command))
 
 
 @app.command(context_settings=_PASS_ON)
@@ -71,4 +71,4 @@ def curl(
     if shutil.which("curl") is None:
         say("popnet: curl is not installed; `popnet doctor` lists what else is missing")
         raise typer.Exit(Code.MACHINE_CANNOT)
-    _become(Lab.open(name), visitor, ["curl", *arguments])
+    _become(open_lab(name), visitor, ["curl", *arguments])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import quantities
-from lab.cli.app import Format, FormatOption, NameOption, app, put, put_json, put_table
+from lab.cli.app import Format, FormatOption, NameOption, app, open_lab, put, put_json, put_table
 from lab.driver import Lab, LabError
 
 link_app = typer.Typer(
@@ -113,7 +113,7 @@ def show(
     output: FormatOption = Format.table,
 ) -> None:
     """Show links: declared and current values, and what they carried and dropped."""
-    lab = Lab.open(name)
+    lab = open_lab(name)
     _show(lab, _pairs(_ends(lab, ends)) if ends else None, output)
 
 
@@ -196,7 +196,7 @@ def catchment(
     ] = None,
 ) -> None:
     """Show at which PoP each visitor lands, and what a nearer one would save. RTTs in ms, there and back."""
-    rows = Lab.open(name).wan("catchment", address=address)["rows"]
+    rows = open_lab(name).wan("catchment", address=address)["rows"]
     if output is Format.json:
         put_json(rows)
         return

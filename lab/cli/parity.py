@@ -19,7 +19,6 @@ from lab.cli.app import (
     FormatOption,
     NameOption,
     app,
-    open_lab,
     put,
     put_json,
     put_table,
@@ -94,7 +93,7 @@ def parity(
     if name is not None or driver is Where.lab:
         if file is not None:
             raise LabError("a running lab has its world: no FILE with -n or --driver lab")
-        return wanted.of(open_lab(name))
+        return wanted.of(Lab.open(name))
     arguments = ["parity", "--driver", "lab", "--count", str(count), "--kills", str(kills)]
     arguments += [word for part in only or () for word in ("--only", part.value)]
     arguments += [] if url is None else ["--url", url]

@@ -19,7 +19,6 @@ from lab.cli.app import (
     FormatOption,
     NameOption,
     app,
-    open_lab,
     put,
     put_json,
     put_table,
@@ -118,7 +117,7 @@ def recovery(
     """
     wanted = _Wanted(kind, targets or [], count, visitors, url, rate, timeout, window, output)
     if name is not None or driver is Where.lab:
-        return wanted.in_lab(open_lab(name), seed)
+        return wanted.in_lab(Lab.open(name), seed)
     file = world or DEFAULT_WORLD
     if driver is Where.virtual:
         return wanted.virtually(play.seeded(Plan.of(load_world(file)), seed))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import metrics as merging
-from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, say
+from lab.cli.app import Code, Format, FormatOption, NameOption, app, open_lab, put, say
 from lab.driver import Lab, LabError
 
 FollowOption = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens next.")]
@@ -32,7 +32,7 @@ def events(
     node: Annotated[str | None, typer.Option(help="Of this node only.")] = None,
 ) -> None:
     """Show what has happened: tunnels, links, routes, nodes. With -f the last lines, then all that comes."""
-    lab = Lab.open(name)
+    lab = open_lab(name)
     wanted = lab.node(node) if node is not None and node not in ("lab", "wan") else node
     past = [one for one in lab.events() if wanted in (None, one.get("node"))]
     for event in past[-_LAST:] if follow else past:
@@ -67,7 +67,7 @@ def logs(
     name: NameOption = None,
 ) -> None:
     """Print what the programs wrote to their standard output and error, each line with its origin."""
-    lab = Lab.open(name)
+    lab = open_lab(name)
     positions: dict[Path, int] = {}
     for line in _log_lines(lab, node, positions):
         put(line)
@@ -115,7 +115,7 @@ def capture(
 
     To look on while it happens: popnet capture tokyo -w - | wireshark -k -i -
     """
-    lab = Lab.open(name)
+    lab = open_lab(name)
     ends = [lab.node(part) for part in target.split(":")]
     if len(ends) > 2:
         raise LabError(f"{target!r} is neither a node nor A:B")
@@ -151,7 +151,7 @@ def metrics(
 
     With --serve PORT they stand at http://127.0.0.1:PORT/metrics, collected afresh for every scrape.
     """
-    lab = Lab.open(name)
+    lab = open_lab(name)
     if node is not None:
         node = lab.node(node)
     if serve is None:

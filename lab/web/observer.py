@@ -21,6 +21,7 @@ import msgspec
 from lab import adminhttp, configs, jsonlines
 from lab.jsonlines import Message, RefusedError, UnreachableError
 from lab.rundir import RunDir
+from lab.standing import node_state
 from topology.plan import Plan
 
 _WITHIN_S: Final = 1.5
@@ -132,7 +133,7 @@ class Observer:
                 "region": node.region,
                 "lat": node.lat,
                 "lon": node.lon,
-                "state": _node_state(told.get(name), attached.get(name)),
+                "state": node_state(told.get(name), attached.get(name)),
                 "announced": bool(attached.get(name, {}).get("announced")),
             }
             for name, node in self.plan.nodes.items()
@@ -256,22 +257,6 @@ async def _all(asking: Iterable[Awaitable[None]]) -> None:
 
 def _ms(seconds: float) -> float | None:
     return None if seconds == inf else round(seconds * 1e3, 2)
-
-
-def _node_state(told: Message | None, attached: Message | None) -> str:
-    """One word, the worst that is true."""
-    if told is None:
-        return "unknown"
-    # An agent in a container has no pid that is known outside.
-    if told["ended"] is not None or (told["pid"] is None and not told["attached"]):
-        return "gone"
-    programs = [program["state"] for program in told["programs"]]
-    for state in ("dead", "paused", "stopping", "starting"):
-        if state in programs:
-            return state
-    if attached is not None and attached.get("vanished"):
-        return "vanished"
-    return "ready" if told["attached"] else "detached"
 
 
 def _catchment(row: Message) -> Message:

@@ -13,9 +13,10 @@ import pytest
 from lab.gateway.proxy import Proxy
 from lab.gateway.visitors import VisitorNetwork
 from lab.rundir import RunDir
+from lab.standing import node_state
 from lab.web.exposition import Exposition, lab_families, wan_families
 from lab.web.feed import EventTail
-from lab.web.observer import Observer, _node_state
+from lab.web.observer import Observer
 from lab.web.server import Request, WebServer, _is_ours
 from runtime.metrics import registry
 from topology.load import load_world
@@ -190,7 +191,7 @@ def told(
 def test_one_word_for_a_node(
     lab: dict[str, Any] | None, wan: dict[str, Any] | None, state: str
 ) -> None:
-    assert _node_state(lab, wan) == state
+    assert node_state(lab, wan) == state
 
 
 def test_a_lab_that_does_not_answer_still_has_an_account(observer: Observer) -> None:

@@ -9,11 +9,12 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from lab.cli.app import LAB_VARIABLE
 from lab.doctor import examine_local
 from lab.driver import Lab
 from lab.rundir import BASE_VARIABLE, RunDir
@@ -71,6 +72,10 @@ class Popnet:
         if code is not None:
             assert process.returncode == code, said
         return output
+
+    def of(self, lab: str) -> Popnet:
+        """The command as in a shell where this lab is meant when none is named."""
+        return replace(self, environment={**self.environment, LAB_VARIABLE: lab})
 
     def run_dir(self, name: str) -> RunDir:
         return RunDir(self.base / name)

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture
 def s(popnet: Popnet, lab: Lab) -> Popnet:
-    """The command with its lab running; tests say `-n s`."""
-    return popnet
+    """The command with its lab running."""
+    return popnet.of("s")
 
 
 def test_status_tells_the_headline_and_json_the_rest(s: Popnet) -> None:
@@ -38,8 +38,9 @@ def test_status_tells_the_headline_and_json_the_rest(s: Popnet) -> None:
     assert sorted(connector["pops"]) == ["FRA", "FRA", "LHR", "LHR"]
 
 
-def test_the_only_lab_needs_no_name(s: Popnet) -> None:
-    assert s("status").startswith("s  ready")
+def test_the_only_lab_needs_no_name_to_be_looked_at(popnet: Popnet, lab: Lab) -> None:
+    assert popnet("status").startswith("s  ready")
+    popnet("link", "reset", code=3)
 
 
 def test_catchment(s: Popnet) -> None:
@@ -113,9 +114,12 @@ def test_doctor_says_what_there_is(s: Popnet) -> None:
 def test_a_death_and_a_return_are_told(s: Popnet) -> None:
     told = s("kill", "IAD", "-n", "s")
     assert told.startswith("IAD killed; anycast withdrawn in 0.")
-    assert "IAD   pop   100.64.0.3  yes       pop dead (SIGKILL)" in s("status")
+    assert "2/3 PoPs" in s("status")
+    assert "IAD   pop   100.64.0.3  dead   pop dead (SIGKILL)" in s("status")
     assert s("start", "IAD").startswith("IAD ready in ")
     assert s("vanish", "IAD").startswith("IAD vanished; anycast withdrawn in 0.")
+    assert "2/3 PoPs" in s("status")
+    assert "IAD   pop   100.64.0.3  vanished  pop ready" in s("status")
     s("exec", "london", "--", "ping", "-c1", "-W1", "IAD", code=1)
     s("start", "IAD")
     assert "1 received" in s("exec", "london", "--", "ping", "-c1", "-W2", "IAD")

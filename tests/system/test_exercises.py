@@ -19,7 +19,7 @@ EXERCISES = sorted((Path(__file__).resolve().parents[2] / "docs/lab").glob("[0-9
 @pytest.fixture(scope="module")
 def world_of_a_class(popnet: Popnet) -> Iterator[Popnet]:
     popnet("up", "-n", "class", "--detach")
-    yield popnet
+    yield popnet.of("class")
     popnet("down", "-n", "class", code=None)
 
 
