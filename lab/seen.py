@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from lab.driver import Lab, LabError
 from lab.experiment.truth import Rtt, Truth
 from lab.rtts import current_rtts
+from lab.standing import standing
 from topology.plan import Plan
 
 # In virtual time: how long PoPs have measured before they are asked. Longer than a route is young.
@@ -52,8 +54,9 @@ class InLab:
         self.plan = lab.plan
 
     def pops(self) -> list[str]:
-        serving = {one["name"] for one in self._lab.status()["nodes"] if one["ready"]}
-        return [pop for pop in self.plan.pops if pop in serving]
+        # Who has vanished still answers us, and has its opinion.
+        states = {one["name"]: one["state"] for one in standing(self._lab)["nodes"]}
+        return [pop for pop in self.plan.pops if states[pop] in ("ready", "vanished")]
 
     def ask(self, pop: str, what: str, tunnel: str = "", algorithm: str = "") -> Any:
         given = {"tunnel": tunnel, "algorithm": algorithm}
@@ -137,7 +140,7 @@ class InVirtualTime:
 
 
 def in_lab(name: str | None) -> Seen:
-    return InLab(Lab.open(name))
+    return InLab(Lab.open(name, tell=lambda text: print(f"popnet: {text}", file=sys.stderr)))  # noqa: T201
 
 
 @contextlib.contextmanager
