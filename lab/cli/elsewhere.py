@@ -12,7 +12,8 @@ import sys
 from types import FrameType
 from typing import IO, Any
 
-from lab.driver import LabError
+from lab.cli.app import LAB_VARIABLE, say
+from lab.driver import DEFAULT_NAME, LabError
 from lab.drivers.base import Driver
 from lab.endings import ENDINGS
 from lab.hangup import CALL_VARIABLE
@@ -45,9 +46,13 @@ def run(arguments: list[str]) -> None:
         # Inside a lab already: whatever it is made of, there is no engine here.
         return
     name, rest = _take(arguments, _NAME)
-    container = _control(name)
-    if container is None:
+    name = name or os.environ.get(LAB_VARIABLE)
+    found = _found(name)
+    if found is None:
         return
+    container, called = found
+    if name is None and called != DEFAULT_NAME:
+        say(f"popnet: lab {called}, the only one of containers")
     if rest[:1] == ["capture"]:
         target, rest = _take(rest, _WRITE)
         if target is not None:
@@ -80,12 +85,19 @@ def command(name: str, arguments: list[str]) -> int:
     return _call(container, arguments)
 
 
-def _control(name: str | None) -> str | None:
+def _control(name: str) -> str | None:
+    found = _found(name)
+    return found[0] if found is not None else None
+
+
+def _found(name: str | None) -> tuple[str, str] | None:
+    """The container that commands run in, and the name of its lab."""
     try:
         from lab.drivers import docker
     except ImportError:
         return None
-    return docker.control(name)
+    found = docker.control(name)
+    return (found.control, found.name) if found is not None and found.control is not None else None
 
 
 def _call(container: str, arguments: list[str], output: IO[Any] | None = None) -> int:

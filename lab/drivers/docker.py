@@ -443,10 +443,10 @@ def _read(container: Any, path: str) -> str:
 # Commands on a running lab
 
 
-def control(name: str | None) -> str | None:
-    """The id of the container that commands on this lab run in; None: there is no such lab.
+def control(name: str | None) -> Found | None:
+    """The lab in whose `control` commands on it run; None: there is no such lab.
 
-    Without a name: that of the only lab of containers there is.
+    Without a name: the only lab of containers there is.
     """
     if shutil.which("docker") is None:
         return None
@@ -455,4 +455,4 @@ def control(name: str | None) -> str | None:
     except UpError:
         return None
     found = [one for one in found if name is None or one.name == name]
-    return found[0].control if len(found) == 1 else None
+    return found[0] if len(found) == 1 else None

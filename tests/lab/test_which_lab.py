@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lab import driver
-from lab.cli.app import COMMANDS, LAB_VARIABLE, app
+from lab.cli import elsewhere
+from lab.cli.app import COMMANDS, LAB_VARIABLE, app, main
 from lab.driver import Lab, NoLabError
 from lab.jsonlines import UnreachableError
 from lab.rundir import BASE_VARIABLE, RUN_VARIABLE
-
 
 for module in COMMANDS:
     importlib.import_module(f"lab.cli.{module}")
@@ -120,6 +120,33 @@ def test_a_variable_names_it_too(machine: Machine, monkeypatch: pytest.MonkeyPat
     machine.runs("other")
     monkeypatch.setenv(LAB_VARIABLE, "other")
     assert not isinstance(CliRunner().invoke(app, ["link", "reset"]).exception, NoLabError)
+
+
+def test_in_containers_it_is_the_same(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes something goes there with the name it must have, what looks with none."""
+    went: list[list[str]] = []
+    monkeypatch.setattr("lab.cli.elsewhere.run", went.append)
+    for line in ("link reset", "link show"):
+        monkeypatch.setattr("sys.argv", ["popnet", *line.split()])
+        with pytest.raises(SystemExit):
+            main()
+    assert went == [["-n", "default", "link", "reset"], ["link", "show"]]
+
+
+def test_which_lab_of_containers_was_taken_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
+    monkeypatch.delenv(LAB_VARIABLE, raising=False)
+    called: list[list[str]] = []
+    monkeypatch.setattr(elsewhere, "_found", lambda name: ("4f", name or "theirs"))
+    monkeypatch.setattr(elsewhere, "_call", lambda container, rest: called.append(rest))
+    monkeypatch.setattr("sys.exit", lambda code: None)
+    elsewhere.run(["link", "show"])
+    assert capsys.readouterr().err == "popnet: lab theirs, the only one of containers\n"
+    elsewhere.run(["link", "show", "-n", "theirs"])
+    assert capsys.readouterr().err == ""
+    assert called == [["link", "show"]] * 2
 
 
 def test_down_ends_no_other_lab(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
