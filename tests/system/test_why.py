@@ -45,7 +45,9 @@ def test_why_before_and_after_a_link_gets_slow(popnet: Popnet, lab: Lab) -> None
     assert before["flips"]
     assert before["oracle"]["best"] == ["IAD", "LHR"]
     text = popnet("why", "-n", "s", "--from", "new-york", "https://app.example.com/")
-    assert text.startswith("IAD to app   one-relay, damping ")
+    first, second, *_ = text.splitlines()
+    assert first == "security: no rule"
+    assert second.startswith("IAD to app   one-relay, damping ")
     popnet("link", "set", "-n", "s", "LHR", "IAD", "--rtt", "500ms")
     give_up = time.monotonic() + PATIENCE_S
     while (after := why(popnet))["path"] == before["path"]:
@@ -54,6 +56,16 @@ def test_why_before_and_after_a_link_gets_slow(popnet: Popnet, lab: Lab) -> None
     slow = next(one for one in after["candidates"] if one["path"] == ["IAD", "LHR"])
     assert slow["behind_ms"] > 300
     popnet("link", "reset", "-n", "s")
+
+
+def test_a_name_that_was_added_is_explained_and_a_removed_one_is_not(
+    popnet: Popnet, lab: Lab
+) -> None:
+    popnet("dns", "add", "-n", "s", "shop.example.com", "--tunnel", "app")
+    asked = ("why", "-n", "s", "--from", "new-york", "shop.example.com")
+    assert json.loads(popnet(*asked, "-o", "json"))["tunnel"] == "app"
+    popnet("dns", "remove", "-n", "s", "shop.example.com")
+    popnet(*asked, code=2)
 
 
 def test_who_and_what_is_asked_for_must_be_there(popnet: Popnet, lab: Lab) -> None:
