@@ -17,13 +17,13 @@ from topology.plan import Plan
 
 __all__ = ["Run", "calm", "play", "seeded"]
 
-# After the end of the load, requests that are under way may still end.
-_GRACE_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`started_s` is when the world was ready: times of samples and disturbances count from there."""
+    """`started_s` is when the world was ready: times of samples and disturbances count from there.
+
+    `interrupted_s` is when somebody asked it to end, when somebody did before its time.
+    """
 
     summary: Summary
     samples: tuple[Sample, ...]
@@ -31,6 +31,36 @@ class Run:
     event_log_sha256: str
     started_s: float
     ended_s: float
+    interrupted_s: float | None = None
+
+
+class Course:
+    """A run that is under way, for whoever watches it: how far it is, and the way to end it early.
+
+    Both may be done from a signal handler. What is asked from elsewhere happens between two events, so what the
+    run has come to by then can be summed up.
+    """
+
+    def __init__(self, world: VirtualWorld, until_s: float) -> None:
+        self.until_s = until_s
+        self.stopped_s: float | None = None
+        self._world = world
+        self._begin = world.loop.now
+        self._stop = asyncio.Event()
+
+    @property
+    def now_s(self) -> float:
+        return self._world.loop.now - self._begin
+
+    def stop(self) -> None:
+        if self.stopped_s is None and self.now_s < self.until_s:
+            self.stopped_s = self.now_s
+            self._world.loop.call_soon(self._stop.set)
+
+    async def to_its_end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.until_s):
+                await self._stop.wait()
 
 
 @contextlib.contextmanager
@@ -54,25 +84,35 @@ def play(
     tls: Tls = "flights",
     happenings: tuple[Happening, ...] | None = None,
     look: Callable[[VirtualWorld], None] = lambda world: None,
+    watch: Callable[[Course], None] = lambda course: None,
 ) -> Run:
     """Bring the world up, let the timeline and the load happen for `until_s`, and sum up.
 
-    `happenings` instead of the plan's own timeline; `look` at the world before it ends.
+    What was asked is waited for, as with real packets: a request that nobody answers counts when its timeout is over.
+    `happenings` instead of the plan's own timeline; `look` at the world before it ends; `watch` the course of the
+    run from the moment all is ready.
     """
     load = plan.world.load
     with VirtualWorld(plan, tls=tls, keep_alive=load is not None and load.keep_alive) as world:
         world.start()
         begin = world.loop.now
         timeline = plan.timeline if happenings is None else happenings
+        # Waiting for the last requests is no part of what shall happen, as with real packets (lab/play_real.py).
+        timeline = tuple(one for one in timeline if one.at_s < until_s)
         world.start_timeline(timeline)
+        course = Course(world, until_s)
         samples: list[Sample] = []
+        under_way, more = 0, False
+        all_done = asyncio.Event()
         planned = arrivals(load, plan, until_s) if load is not None else iter(())
         timeout_s = load.timeout if load is not None else 0.0
 
-        def ask(arrival: Arrival | None) -> None:
-            if arrival is None:
+        def ask(arrival: Arrival) -> None:
+            nonlocal under_way, more
+            if course.stopped_s is not None:
                 return
             following = next(planned, None)
+            more = following is not None
             if following is not None:
                 world.loop.at(begin + following.at_s, ask, following)
             task = world.asking(
@@ -82,8 +122,13 @@ def play(
                 body=arrival.body,
                 timeout_s=timeout_s,
             )
+            under_way += 1
 
             def done(task: asyncio.Task[object]) -> None:
+                nonlocal under_way
+                under_way -= 1
+                if not (under_way or more):
+                    all_done.set()
                 if task.cancelled() or world.closed:
                     return
                 sample = Sample.of(arrival, task.result(), arrival.at_s)  # type: ignore[arg-type]
@@ -104,11 +149,16 @@ def play(
 
         first = next(planned, None)
         if first is not None:
+            more = True
             world.loop.at(begin + first.at_s, ask, first)
+        watch(course)
         with calm():
-            world.run_for(until_s)
-            if load is not None:
-                world.run_for(min(timeout_s, _GRACE_S))
+            world.run(course.to_its_end())
+            if course.stopped_s is not None:
+                until_s, more = course.stopped_s, False
+            # Each request ends by its own timeout.
+            if under_way or more:
+                world.run(_waited(all_done))
         look(world)
         log = world.events.to_bytes()
         moves = [fact["t"] - begin for fact in world.events.lines if fact["event"] in MOVES]
@@ -121,4 +171,9 @@ def play(
             world.events.sha256(),
             begin,
             world.loop.now,
+            course.stopped_s,
         )
+
+
+async def _waited(event: asyncio.Event) -> None:
+    await event.wait()
