@@ -192,7 +192,7 @@ class Routing(_Part, frozen=True):
 # Bounds of the two parts below. A world file has the same keys, defaults and bounds: topology/model_limits.py.
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
-_Wait = Annotated[float, Meta(ge=0.01, le=86_400)]
+_Wait = Annotated[float, Meta(ge=0.001, le=86_400)]
 _Pause = Annotated[float, Meta(ge=0, le=86_400)]
 
 

@@ -16,8 +16,8 @@ from topology.model_types import Share
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 # A rate or an amount that may be none, or (as said) no limit.
 _Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
-# A wait that ends something. Below 10 ms no network answers; more than a day is more than any timer needs.
-_Wait = Annotated[float, Meta(ge=0.01, le=86_400, extra={"sugar": "duration"})]
+# A wait that ends something. Below 1 ms nobody answers; more than a day is more than any timer needs.
+_Wait = Annotated[float, Meta(ge=0.001, le=86_400, extra={"sugar": "duration"})]
 # One that may be left out, by 0.
 _Pause = Annotated[float, Meta(ge=0, le=86_400, extra={"sugar": "duration"})]
 

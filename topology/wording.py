@@ -71,7 +71,7 @@ def _span(kind: inspect.FloatType) -> str:
     """The bounds of a duration, in its units; that it is not negative goes without saying."""
     least = _spelled(kind.ge) if kind.ge else ""
     if kind.le is None:
-        above = "" if kind.gt is None else f"above {kind.gt} "
+        above = "" if kind.gt is None else f"above {_plain(kind.gt)} "
         return f"of at least {least} " if least else above
     return f"from {least} to {_spelled(kind.le)} " if least else f"up to {_spelled(kind.le)} "
 
@@ -86,14 +86,15 @@ def _spelled(seconds: float) -> str:
 
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    low = (
-        f"at least {kind.ge}"
-        if kind.ge is not None
-        else f"above {kind.gt}"
-        if kind.gt is not None
-        else ""
-    )
-    low = f" of {low}" if low.startswith("at") else f" {low}" if low else ""
-    if kind.le is None:
-        return low
-    return f" from {kind.ge} to {kind.le}" if kind.ge is not None else f"{low} up to {kind.le}"
+    least, above, most = _plain(kind.ge), _plain(kind.gt), _plain(kind.le)
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    low = f" of at least {least}" if least is not None else ""
+    if above is not None:
+        low = f" above {above}"
+    return low if most is None else f"{low} up to {most}"
+
+
+def _plain(bound: float | None) -> float | None:
+    """0 for 0.0: see `topology.schema`, where it is done for the same reason."""
+    return int(bound) if bound is not None and bound == int(bound) else bound

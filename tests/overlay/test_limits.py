@@ -72,7 +72,7 @@ def bounds(kind: type, which: str) -> str:
 def test_what_a_world_may_say_its_pops_can_live_with(
     make_world: Callable[..., VirtualWorld], text: str
 ) -> None:
-    """Nothing further in refuses a number that the world file lets through. (Ten milliseconds for everything would be
+    """Nothing further in refuses a number that the world file lets through. (A millisecond for everything would be
     within bounds too: no answer comes in time.)"""
     # One connection to each of two PoPs: as many as the least limit of tunnels takes.
     lean = SMALL.replace("{service: hello}", "{service: hello, connectors: [{connections: 2}]}")
