@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 Steering = Literal["proximity", "dynamic", "least_outstanding", "random", "weighted", "failover"]
@@ -37,19 +38,42 @@ class Member:
     weight: float = 1.0
 
 
+class State(Enum):
+    """A member's, at one PoP. Only who is up gets requests."""
+
+    UP = "up"
+    DRAINING = "draining"
+    LEFT_ALONE = "left alone"  # own requests failed, several in a row
+    DOWN = "down"
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What this PoP knows of a member now. `cost_s`: of the best path to it; None: there is no way."""
+    """What this PoP knows of a member now. `cost_s`: of the best path to it; None: there is no way.
+
+    `exits`: its connections, at all PoPs; `up`: as health checks say; `alone_s`: how long it will still be left alone.
+    """
 
     cost_s: float | None
     up: bool = True
     draining: bool = False
     check_s: float = 0.0
     outstanding: int = 0
+    exits: int = 1
+    alone_s: float = 0.0
+    alone_why: str = ""
+
+    @property
+    def state(self) -> State:
+        if not self.up or self.cost_s is None:
+            return State.DOWN
+        if self.draining:
+            return State.DRAINING
+        return State.LEFT_ALONE if self.alone_s else State.UP
 
     @property
     def serves(self) -> bool:
-        return self.up and not self.draining and self.cost_s is not None
+        return self.state is State.UP
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,16 @@ class Patient:
         """Successes in a row that bring it up again."""
         return self._thresholds.rise << self._doublings
 
+    @property
+    def missing(self) -> int:
+        """How many of those it still needs; 0 when it is not down."""
+        return self.needed - self.successes if self.state is Health.DOWN else 0
+
+    @property
+    def flapping(self) -> bool:
+        """It went down soon after its last return, and has not been calm since."""
+        return self._doublings > 0
+
     def succeeded(self, now: float, rtt_s: float) -> bool:
         """A check came back well after `rtt_s`. True when the state has changed."""
         self.check_s = (
@@ -65,8 +75,10 @@ class Patient:
             return False
         if self.state is Health.DOWN and self.successes < self.needed:
             return False
+        if self.state is Health.DOWN:
+            # Its first sign of life is no return.
+            self._up_since = now
         self._become(Health.UP, now, "")
-        self._up_since = now
         return True
 
     def failed(self, now: float, reason: str) -> bool:

@@ -2,7 +2,7 @@
 
 GET /ready /status /tunnels /requests?since=NUMBER /metrics      POST /drain
 GET /routes /why?tunnel=NAME[&algorithm=NAME] /graph /lsdb: see drivers/views
-GET and PUT /policy, POST /policy/test      GET and PUT /records      GET /pools
+GET and PUT /policy, POST /policy/test      GET and PUT /records      GET /pools /checks
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Admin:
                 ("GET", "/records"): self.records,
                 ("PUT", "/records"): self.put_record,
                 ("GET", "/pools"): self.pools,
+                ("GET", "/checks"): self.checks,
                 ("GET", "/policy"): self.policy,
                 ("PUT", "/policy"): self.put_policy,
                 ("POST", "/policy/test"): self.test_policy,
@@ -170,6 +171,9 @@ class Admin:
 
     def pools(self, request: AdminRequest) -> Answer:
         return _json(self._pop.balancers.snapshot())
+
+    def checks(self, request: AdminRequest) -> Answer:
+        return _json(self._pop.balancers.checks.snapshot())
 
     def policy(self, request: AdminRequest) -> Answer:
         return _json(self._pop.security.snapshot())

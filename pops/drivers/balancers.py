@@ -7,33 +7,23 @@ PoP notes how its own requests fare: a member that fails several in a row is lef
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from pops.config import Balancer, Health, PopConfig
-from pops.core import egress
-from pops.core.balancer import Condition, Member, Pool
-from pops.core.health import Health as State
-from pops.core.health import Patient, Thresholds
+from pops.core.balancer import Condition, Member, Pool, State
 from pops.core.ingress import POOL
-from pops.core.registry import Connection, Registry
+from pops.core.registry import Registry
+from pops.drivers.checks import Carrier, Checks
 from routing.api import Exit, Path
 from runtime.clock import Clock
 from runtime.events import EventLog
-from runtime.http2 import Http2Connection
-from runtime.streams import Headers, Stream
-from wire.http2.engine import ErrorCode
-from wire.overlay import Fault
+from runtime.streams import Headers
 
-# (connection) -> what carries its streams, or None when it is closed.
-Carrier = Callable[[Connection], Http2Connection | None]
 # A service that answers so is not well.
 _UNWELL = frozenset({b"502", b"503", b"504"})
-# A change of a check's round trip below both is not worth an LSA.
-_CHANGE_FACTOR, _CHANGE_S = 0.2, 0.005
 
 
 class Balancers:
@@ -62,20 +52,22 @@ class Balancers:
                 self._health.setdefault(ids[member.tunnel], balancer.health)
         self.outstanding: Counter[str] = Counter()
         self.chosen: Counter[tuple[str, str]] = Counter()  # (pool, tunnel's name)
-        self.checks: Counter[tuple[str, str]] = Counter()  # (tunnel's name, ok | failed)
-        self._registry = registry
         self._routes = routes
         self._exits = exits
-        self._carrier = carrier
-        self._on_change = on_change
         self._events = events
         self._clock = clock
         self._rng = random.Random(f"{config.seed}/{config.name}/pools")
-        self._patients: dict[str, Patient] = {}  # by connector and tunnel
+        self.checks = Checks(
+            self._health,
+            registry,
+            carrier=carrier,
+            on_change=on_change,
+            events=events,
+            clock=clock,
+            rng=self._rng,
+        )
         self._errors: Counter[str] = Counter()
-        self._alone_until: dict[str, float] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._running: dict[_Check, None] = {}
+        self._alone: dict[str, tuple[float, str]] = {}  # member -> until when, why
 
     # Choosing
 
@@ -97,31 +89,28 @@ class Balancers:
         if chosen.affinity and cookie:
             session = next((t for t in conditions if mark(pool, t) == cookie), "")
         ranked = chosen.order(conditions, rng, session)
-        if not ranked and any(not one.up for one in conditions.values()):
+        if not ranked and any(one.alone_s for one in conditions.values()):
             # Left alone for errors of our own requests only: better than nobody.
-            ranked = [
-                t for t, one in conditions.items() if self._checked_up(t) and one.cost_s is not None
-            ]
+            ranked = [t for t, one in conditions.items() if one.up and one.cost_s is not None]
         return ranked
 
     def condition(self, tunnel: str) -> Condition:
         paths = self._routes(tunnel)
         exits = self._exits().get(tunnel, ())
         checks = [leave.check_s for leave in exits if leave.up and leave.check_s]
-        alone = self._alone_until.get(tunnel, 0.0) > self._clock()
+        until, why = self._alone.get(tunnel, (0.0, ""))
         return Condition(
             cost_s=paths[0].cost_s if paths else None,
-            up=self._checked_up(tunnel) and not alone,
+            exits=len(exits),
+            up=any(leave.up for leave in exits),
             # An exit whose service is down counts as draining for routes, so those are no sign of leaving.
             draining=any(leave.up for leave in exits)
             and all(leave.draining for leave in exits if leave.up),
             check_s=min(checks, default=0.0),
             outstanding=self.outstanding[tunnel],
+            alone_s=max(0.0, until - self._clock()),
+            alone_why=why,
         )
-
-    def _checked_up(self, tunnel: str) -> bool:
-        exits = self._exits().get(tunnel, ())
-        return any(leave.up for leave in exits)
 
     def choose(self, target: str, headers: Headers) -> PoolChoice:
         """For one request to `target`, a pool as the ingress names it. Tell the choice how the request fares."""
@@ -130,8 +119,8 @@ class Balancers:
         cookie = _cookie(headers, pool.affinity) if pool.affinity else ""
         return PoolChoice(self, pool, self.order(name, cookie), cookie)
 
-    def fared(self, tunnel: str, *, ok: bool, reason: str = "") -> None:
-        """How one of our own requests ended."""
+    def fared(self, tunnel: str, *, ok: bool, reason: str = "", site: str = "") -> None:
+        """How one of our own requests ended. `site`: where, if that is known."""
         if ok:
             if self._errors[tunnel]:
                 self._errors[tunnel] = 0
@@ -140,82 +129,22 @@ class Balancers:
         health = self._health.get(tunnel, Health())
         if self._errors[tunnel] >= health.fall:
             self._errors[tunnel] = 0
-            self._alone_until[tunnel] = self._clock() + health.every * health.rise
-            self._events.emit("member_left_alone", tunnel=self.names.get(tunnel), reason=reason)
-
-    # Checking
+            alone_s = health.every * health.rise
+            self._alone[tunnel] = (self._clock() + alone_s, reason)
+            self._events.emit(
+                "member_left_alone",
+                tunnel=self.names.get(tunnel),
+                site=site or None,
+                reason=reason,
+                seconds=round(alone_s, 3),
+            )
 
     def changed(self) -> None:
-        """Connections have come or gone: every connector of a pool's tunnel has one check running."""
-        wanted = {_patient_key(one): one for one in self._registry if one.tunnel in self._health}
-        for key in [key for key in self._timers if key not in wanted]:
-            self._timers.pop(key).cancel()
-            self._patients.pop(key, None)
-        for key, connection in wanted.items():
-            if key not in self._patients:
-                health = self._health[connection.tunnel]
-                self._patients[key] = Patient(Thresholds(health.fall, health.rise))
-                # The first at once: until then nobody knows, and it counts as well.
-                self._arm(key, 0.0)
-            patient = self._patients[key]
-            connection.up = patient.state is not State.DOWN
-            connection.check_s = patient.check_s
-
-    def _arm(self, key: str, wait: float) -> None:
-        self._timers[key] = asyncio.get_running_loop().call_later(wait, self._check, key)
-
-    def _check(self, key: str) -> None:
-        connection = next(
-            (one for one in self._registry if _patient_key(one) == key and not one.avoided), None
-        ) or next((one for one in self._registry if _patient_key(one) == key), None)
-        if connection is None:
-            self._timers.pop(key, None)
-            self._patients.pop(key, None)
-            return
-        health = self._health[connection.tunnel]
-        # Spread, so that the checks of many PoPs do not march in step.
-        self._arm(key, health.every * self._rng.uniform(0.9, 1.1))
-        http2 = self._carrier(connection)
-        if http2 is None:
-            self._result(key, connection.tunnel_name, None, "the connection is gone")
-            return
-        name = connection.tunnel_name
-        check = _Check(
-            http2, health, self._clock, lambda rtt, why: self._done(check, key, name, rtt, why)
-        )
-        self._running[check] = None
-
-    def _done(self, check: _Check, key: str, name: str, rtt_s: float | None, reason: str) -> None:
-        self._running.pop(check, None)
-        self._result(key, name, rtt_s, reason)
-
-    def _result(self, key: str, name: str, rtt_s: float | None, reason: str) -> None:
-        patient = self._patients.get(key)
-        if patient is None:
-            return
-        now = self._clock()
-        self.checks[name, "failed" if rtt_s is None else "ok"] += 1
-        before = patient.check_s
-        changed = patient.failed(now, reason) if rtt_s is None else patient.succeeded(now, rtt_s)
-        if changed:
-            self._events.emit("member_" + patient.state.value, tunnel=name, reason=reason or None)
-        told = [one for one in self._registry if _patient_key(one) == key]
-        slower = any(
-            abs(patient.check_s - one.check_s) > max(_CHANGE_S, _CHANGE_FACTOR * one.check_s)
-            for one in told
-        )
-        if changed or slower or not before:
-            for one in told:
-                one.up, one.check_s = patient.state is not State.DOWN, patient.check_s
-            self._on_change()
+        """Connections have come or gone."""
+        self.checks.changed()
 
     def stop(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        for check in list(self._running):
-            check.stop()
-        self._running.clear()
+        self.checks.stop()
 
     def snapshot(self) -> dict[str, object]:
         """Pools with their members as this PoP sees them."""
@@ -227,8 +156,9 @@ class Balancers:
                     {
                         "tunnel": self.names.get(one.tunnel, one.tunnel),
                         "weight": one.weight,
-                        "up": condition.up,
+                        "up": condition.up and not condition.alone_s,
                         "draining": condition.draining,
+                        **_state(condition),
                         "cost_ms": None
                         if condition.cost_s is None
                         else round(condition.cost_s * 1e3, 3),
@@ -249,6 +179,27 @@ class _Even(random.Random):
 
     def random(self) -> float:
         return 0.5
+
+
+def _state(condition: Condition) -> dict[str, object]:
+    """In words, with what brought it about."""
+    state = condition.state
+    cause = reason = None
+    if state is State.LEFT_ALONE:
+        cause, reason = "requests", condition.alone_why
+    elif state is State.DOWN:
+        if not condition.exits:
+            cause, reason = "connections", "its tunnel has no connection"
+        elif not condition.up:
+            cause = "checks"
+        else:
+            cause, reason = "routes", "there is no way to it"
+    return {
+        "state": state.value,
+        "cause": cause,
+        "reason": reason or None,
+        "left_alone_s": round(condition.alone_s, 3),
+    }
 
 
 class PoolChoice:
@@ -275,11 +226,12 @@ class PoolChoice:
         balancers.outstanding[tunnel] += 1
         balancers.chosen[self.pool, balancers.names.get(tunnel, tunnel)] += 1
 
-    def answered(self, status: bytes) -> Headers:
-        """A response has begun; what it tells the visitor of the pool."""
+    def answered(self, status: bytes, site: str) -> Headers:
+        """A response has begun, from `site` if that is known; what it tells the visitor of the pool."""
         balancers, pool, tunnel = self._balancers, self._pool, self._now
         ok = status not in _UNWELL
-        balancers.fared(tunnel, ok=ok, reason="" if ok else f"status {status.decode('latin-1')}")
+        reason = "" if ok else f"status {status.decode('latin-1')}"
+        balancers.fared(tunnel, ok=ok, reason=reason, site=site)
         fields: Headers = []
         if pool.affinity and (value := mark(pool.name, tunnel)) != self._cookie:
             cookie = f"{pool.affinity}={value}; Path=/; Max-Age={pool.affinity_s:.0f}; HttpOnly"
@@ -311,10 +263,6 @@ def mark(pool: str, tunnel: str) -> str:
     return sha256(f"{pool}/{tunnel}".encode()).hexdigest()[:16]
 
 
-def _patient_key(connection: Connection) -> str:
-    return f"{connection.tunnel}/{connection.connector}"
-
-
 def _pool(name: str, balancer: Balancer, ids: Mapping[str, str]) -> Pool:
     return Pool(
         name,
@@ -324,72 +272,3 @@ def _pool(name: str, balancer: Balancer, ids: Mapping[str, str]) -> Pool:
         affinity_s=balancer.affinity_s,
         fallback=ids[balancer.fallback] if balancer.fallback else "",
     )
-
-
-class _Check:
-    """One request to the service, on a stream of its own; `on_done(rtt or None, why not)` comes once."""
-
-    def __init__(
-        self,
-        http2: Http2Connection,
-        health: Health,
-        clock: Clock,
-        on_done: Callable[[float | None, str], None],
-    ) -> None:
-        self._expect = health.expect
-        self._clock = clock
-        self._on_done: Callable[[float | None, str], None] | None = on_done
-        self._sent_at = clock()
-        self._timer = asyncio.get_running_loop().call_later(health.timeout, self._late, health)
-        self._stream: Stream = http2.open(self)
-        self._stream.send_headers(
-            [
-                (b":method", b"GET"),
-                (b":scheme", b"https"),
-                (b":authority", health.host.encode() or b"health.popnet"),
-                (b":path", health.path.encode()),
-                (b"user-agent", b"popnet-health"),
-                (b"accept-encoding", b"identity"),
-            ],
-            end=True,
-        )
-
-    def headers_received(self, headers: Headers, end: bool) -> None:
-        if headers[0][1][:1] == b"1":
-            return
-        got = egress.understand(headers, "", websocket=False)
-        if isinstance(got, Fault):
-            self._finish(None, got.detail)
-        else:
-            status = got.status.decode("latin-1")
-            wanted = status in self._expect or f"{status[:1]}xx" in self._expect
-            if wanted:
-                self._finish(self._clock() - self._sent_at, "")
-            else:
-                self._finish(None, f"status {status}")
-        if not end:
-            # Its body is not wanted.
-            self._stream.reset(ErrorCode.CANCEL)
-
-    def data_received(self, data: bytes, end: bool) -> None: ...
-
-    def trailers_received(self, headers: Headers) -> None: ...
-
-    def drained(self) -> None: ...
-
-    def lost(self, code: int) -> None:
-        self._finish(None, "the connection was lost")
-
-    def _late(self, health: Health) -> None:
-        self._finish(None, f"no answer within {health.timeout:g} s")
-        self._stream.reset(ErrorCode.CANCEL)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        self._on_done = None
-
-    def _finish(self, rtt_s: float | None, reason: str) -> None:
-        self._timer.cancel()
-        on_done, self._on_done = self._on_done, None
-        if on_done is not None:
-            on_done(rtt_s, reason)

@@ -235,7 +235,7 @@ class IngressExchange(Exchange):
             *fields,
             self.request.ray_field,
             *_security_field(self.request.rule),
-            *(self.pool.answered(status) if self.pool is not None else ()),
+            *(self.pool.answered(status, site) if self.pool is not None else ()),
             (b"server-timing", server_timing(self.path, elapsed, timings)),
             *_way_fields(
                 self.path,

@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pops.core.balancer import State
 from pops.drivers.stats import BUCKETS, ROLES
 from runtime.metrics import Counter, Family, Gauge, Histogram
 
@@ -64,12 +65,37 @@ def _pools(pop: Pop) -> Iterator[Family]:
         "Requests of pools under way to a member.",
         [({"member": name}, balancers.outstanding[tunnel]) for name, tunnel in tunnels],
     )
+    yield Gauge(
+        "popnet_pop_pool_member_state",
+        "1 for the state that this PoP sees the member in: health checks say down, own requests left alone.",
+        [
+            ({**labels, "state": state.value.replace(" ", "_")}, float(state is known.state))
+            for labels, tunnel in members
+            for known in [conditions[tunnel]]
+            for state in State
+        ],
+    )
+    patients = [
+        ({"member": one.tunnel_name, "site": one.site, "connector": one.connector}, patient)
+        for one, patient in balancers.checks.patients()
+    ]
+    yield Gauge(
+        "popnet_pop_pool_check_flapping",
+        "1 while a service that is checked from here went down soon after its last return.",
+        [(labels, float(patient.flapping)) for labels, patient in patients],
+    )
+    yield Gauge(
+        "popnet_pop_pool_check_successes_missing",
+        "Successes in a row that a service that is checked from here still needs to be up again.",
+        [(labels, float(patient.missing)) for labels, patient in patients],
+    )
+    checked = sorted({names.get(tunnel, tunnel) for _, tunnel in members})
     yield Counter(
         "popnet_pop_pool_checks",
         "Health checks of members whose tunnel ends here, by result.",
         [
-            ({"member": name, "result": result}, balancers.checks[name, result])
-            for name, _ in tunnels
+            ({"member": name, "result": result}, balancers.checks.counts[name, result])
+            for name in checked
             for result in ("ok", "failed")
         ],
     )

@@ -113,7 +113,7 @@ def test_a_service_that_flaps_has_to_wait_longer_each_time() -> None:
         while patient.state is Health.DOWN:
             now += 1.0
             patient.succeeded(now, 0.1)
-    assert needed == [2, 4, 8, 8, 8]
+    assert needed == [1, 2, 4, 8, 8], "its start was no return"
     patient.succeeded(now + 61.0, 0.1)
     patient.failed(now + 62.0, "x")
     assert patient.needed == 1, "a calm time forgives"

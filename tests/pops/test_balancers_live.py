@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,12 +65,15 @@ class Service:
         request.stream.send_data(b"ok", end=True)
 
 
-async def start(world: Any, *, rtt_s: float = 1.0, **more: Any) -> tuple[Service, Service, Any]:
+async def start(
+    world: Any, *, rtt_s: float = 1.0, events: Path | None = None, **more: Any
+) -> tuple[Service, Service, Any]:
     """A visitor at A; one site behind A, one behind C.
 
     The RTTs are told, not waited for: no machine is so slow that what is near seems farther.
     """
-    await world.start("ABC", [("A", "B", rtt_s), ("B", "C", rtt_s)], **pool(**more))
+    kept = {} if events is None else {"events": str(events)}
+    await world.start("ABC", [("A", "B", rtt_s), ("B", "C", rtt_s)], **kept, **pool(**more))
     near, far = Service(), Service()
     await world.connector("A", near, tunnel=NEAR)
     await world.connector("C", far, tunnel=FAR)
@@ -211,6 +216,83 @@ def test_requests_tell_too(edge: Any) -> None:
         near.status = 503
         answers = [await visitor.fetch("/") for _ in range(6)]
         assert [one.status for one in answers] == [503, 503, 503, 200, 200, 200]
+
+    edge(scenario)
+
+
+def events(file: Path, name: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return [one for one in found if one["event"] == name]
+
+
+def seen(world: Any, pop: str, name: str) -> dict[str, Any]:
+    told = world.pops[pop].balancers.snapshot()["www"]["members"]
+    return next(one for one in told if one["tunnel"] == name)
+
+
+def test_who_is_left_alone_says_why_and_for_how_long(edge: Any, tmp_path: Path) -> None:
+    async def scenario(world: Any) -> None:
+        near, _, visitor = await start(
+            world, events=tmp_path / "events", health={"every": 3600.0, "fall": 1}
+        )
+        near.status = 503
+        await visitor.fetch("/")
+        found = seen(world, "A", "near")
+        assert (found["state"], found["cause"], found["reason"], found["up"]) == (
+            "left alone",
+            "requests",
+            "status 503",
+            False,
+        )
+        assert 3500 < found["left_alone_s"] <= 3600
+        assert seen(world, "C", "near")["state"] == "up", "others have met nothing"
+        (told,) = events(tmp_path / "events", "member_left_alone")
+        assert (told["tunnel"], told["reason"], told["seconds"]) == ("near", "status 503", 3600)
+        text = (
+            generate_latest(registry(partial(collect, world.pops["A"]), process=False))
+            .decode()
+            .splitlines()
+        )
+        labels = 'member="near",pool="www"'
+        assert f'popnet_pop_pool_member_state{{{labels},state="left_alone"}} 1.0' in text
+        assert f'popnet_pop_pool_member_state{{{labels},state="up"}} 0.0' in text
+
+    edge(scenario)
+
+
+def test_why_a_service_is_down_is_known_where_it_is_checked(edge: Any, tmp_path: Path) -> None:
+    async def scenario(world: Any) -> None:
+        near, _, _ = await start(world, events=tmp_path / "events", health={"rise": 2})
+        for status in (500, 200, 500):
+            near.status = status
+            await world.until(serves(world, "near", is_so=status == 200))
+        found = seen(world, "C", "near")
+        assert (found["state"], found["cause"]) == ("down", "checks")
+        (check,) = world.pops["A"].balancers.checks.snapshot()
+        assert (check["tunnel"], check["state"], check["reason"]) == ("near", "down", "status 500")
+        assert check["flapping"], "down again soon after its return"
+        assert check["successes_missing"] == 4, "twice as many as for the first time"
+        told = events(tmp_path / "events", "member_down")
+        assert {one["connector"] for one in told} == {check["connector"]}
+        assert [one.get("successes_needed") for one in told] == [2, 4]
+        assert [one.get("flapping") for one in told] == [None, True]
+        text = generate_latest(registry(partial(collect, world.pops["A"]), process=False)).decode()
+        labels = f'connector="{check["connector"]}",member="near",site=""'
+        assert f"popnet_pop_pool_check_flapping{{{labels}}} 1.0" in text
+        assert f"popnet_pop_pool_check_successes_missing{{{labels}}} 4.0" in text
+
+    edge(scenario)
+
+
+def test_a_member_without_a_connection_says_so(edge: Any) -> None:
+    async def scenario(world: Any) -> None:
+        await start(world)
+        for connection in world.connectors:
+            if connection.tunnel == NEAR:
+                connection.http2.abort()
+        await world.until(serves(world, "near", is_so=False))
+        await world.until(lambda: seen(world, "A", "near")["cause"] == "connections")
+        assert seen(world, "A", "near")["state"] == "down"
 
     edge(scenario)
 
