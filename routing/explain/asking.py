@@ -70,13 +70,12 @@ def explaining(
     try:
         ranked = yield from question.ask()
     except NoAnswerError as error:
-        kept = considered or ([standing.chosen] if standing.chosen else [])
         return Explanation(
             me=state.me,
             tunnel=tunnel,
             at=at,
             standing=standing,
-            candidates=_ranked(kept, standing.chosen),
+            candidates=_ranked(considered or (), standing.chosen),
             links=links,
             flips=(),
             problem=str(error),
@@ -105,6 +104,9 @@ def explaining(
 
 
 def _ranked(paths: Sequence[Path], chosen: Path | None) -> tuple[Candidate, ...]:
+    """The route comes last where its algorithm does not list it: it is in force all the same."""
+    if chosen is not None and all(path.way != chosen.way for path in paths):
+        paths = [*paths, chosen]
     base_s = chosen.cost_s if chosen is not None else 0.0
     return tuple(
         Candidate(

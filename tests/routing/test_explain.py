@@ -117,6 +117,16 @@ def test_a_path_that_ranks_first_and_is_not_better_enough_changes_nothing() -> N
     assert told.flips[0].change_s == pytest.approx(0.246 / 0.95 - 0.250, abs=2 * RESOLUTION_S)
 
 
+def test_the_route_is_a_candidate_though_its_algorithm_lists_it_no_more() -> None:
+    state = state_of("one-relay", DEFAULT, EXITS, "NRT")
+    decide = algorithm("one-relay").decide
+    considered = [path for path in decide(state)["app"] if path.pops != ("NRT", "FRA")]
+    direct = next(path for path in decide(state)["app"] if path.pops == ("NRT", "FRA"))
+    told = explain("app", state, Standing(direct, damping=FIVE_PCT), decide, considered)
+    last = told.candidates[-1]
+    assert (last.chosen, last.path.pops, last.rank) == (True, direct.pops, len(considered) + 1)
+
+
 def test_a_path_that_is_better_by_enough_waits_for_the_end_of_the_hold() -> None:
     state = state_of("one-relay", DEFAULT, EXITS, "NRT")
     decide = algorithm("one-relay").decide
