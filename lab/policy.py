@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 from pops.core.rules import ACTIONS, Action, Issuer, Policy, RateLimit, Rule, ServiceToken
-from topology.load import parse_world
 from topology.model_security import Access, SecurityRule
 from topology.plan import Plan
 
@@ -29,7 +28,7 @@ def build(plan: Plan, rules: tuple[SecurityRule, ...], access: Access, version: 
         service_tokens={
             name: ServiceToken(
                 id=token_id(name),
-                secret_sha256=hashlib.sha256(token_secret(plan, name).encode()).hexdigest(),
+                secret_sha256=digest(token_secret(plan, name)),
             )
             for name in access.service_tokens
         },
@@ -41,6 +40,10 @@ def build(plan: Plan, rules: tuple[SecurityRule, ...], access: Access, version: 
         },
         version=version,
     )
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def token_id(name: str) -> str:
@@ -75,35 +78,13 @@ def _rule(plan: Plan, rule: SecurityRule) -> Rule:
     )
 
 
-def read(plan: Plan, file: Path, version: int) -> Policy:
-    """The policy in a file with `security` and perhaps `access`, held against the running world.
-
-    Raises WorldError with the lines of that file, OSError.
-    """
-    text = file.read_text("utf-8")
-    # What rules refer to, behind the file's own lines, so that errors keep their place.
-    places = {
-        kind: {
-            node.name: {
-                "at": [node.lat, node.lon],
-                **({"region": node.region} if node.region else {}),
-            }
-            for node in plan.nodes.values()
-            if node.kind == kind
-        }
-        for kind in ("pop", "visitor")
-    }
-    rest = {"popnet": 1, "pops": places["pop"], "visitors": places["visitor"]}
-    lines = [f"{key}: {json.dumps(value)}" for key, value in rest.items()]
-    world = parse_world(
-        "\n".join([text.rstrip("\n"), *lines, ""]), file=str(file), directory=file.parent
-    )
-    return build(plan, world.security, world.access, version)
-
-
 def write(path: Path, policy: Policy) -> None:
+    write_whole(path, msgspec.json.encode(policy))
+
+
+def write_whole(path: Path, content: bytes) -> None:
     """Whole or not at all: a PoP may start at this moment."""
     beside = path.with_suffix(".new")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(policy))
+        file.write(content)
     beside.replace(path)

@@ -7,17 +7,44 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import msgspec
 import typer
 
-from lab import policy
-from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
+from lab import everywhere, policy, policy_live
+from lab.cli.app import (
+    Code,
+    Format,
+    FormatOption,
+    NameOption,
+    app,
+    open_lab,
+    put,
+    put_json,
+    put_table,
+    say,
+)
 from lab.driver import Lab, LabError, known
 
-policy_app = typer.Typer(
-    help="""The security policy of the edge: rules that every request meets at its ingress PoP; the first match wins.
+_RULES = """A rule says what a request must be like, and one action; the first rule that matches decides:
 
-    In the world file: security: [{path: /admin/*, require: service_token}, {allow: all}].
+    \b
+    security:
+      - {path: /admin/*, require: service_token}
+      - {path: /search, rate_limit: {per_s: 2, burst: 5}}
+      - {host: shop.example.com, country: [US, CA], block: 451}
+      - {allow: all}
+    access: {service_tokens: [lab]}
+
+    \b
+    Matches  path, host, method, country, visitor, address, header
+    Actions  allow: all    block: true or a status    challenge: true    log: true
+             require: service_token, jwt or mtls, with of: [NAME]    rate_limit: {per_s, burst, by}
+    """
+
+policy_app = typer.Typer(
+    help=f"""The security policy of the edge: rules that every request meets at its ingress PoP.
+
+    {_RULES}
+    Written in the world file, and replaced while the lab runs by `popnet policy set`. More: docs/front-door.md.
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -32,42 +59,57 @@ def _ask(lab: Lab, pop: str, method: str, target: str, body: bytes | None = None
     return answer.json()
 
 
-def _running(lab: Lab) -> list[str]:
-    """PoPs that can be asked now; the others read the policy's file when they start."""
-    ready = {one["name"] for one in lab.status()["nodes"] if one["ready"]}
-    return [pop for pop in lab.plan.pops if pop in ready]
-
-
 @policy_app.command()
 def show(output: FormatOption = Format.table, name: NameOption = None) -> None:
     """The rules in force, in their order, and how often each has decided, all PoPs together."""
-    lab = Lab.open(name)
-    told = {pop: _ask(lab, pop, "GET", "/policy") for pop in _running(lab)}
-    for pop, state in told.items():
-        if state["error"]:
-            say(f"popnet: {pop} lets nothing pass: {state['error']}")
-    versions = sorted({state["version"] for state in told.values() if state["version"] is not None})
-    if len(versions) > 1:
-        say(f"popnet: PoPs differ: versions {', '.join(map(str, versions))}")
-    current = [state for state in told.values() if versions and state["version"] == versions[-1]]
-    rules = current[0]["rules"] if current else []
-    for rule in rules:
-        for count in ("hits", "refused"):
-            rule[count] = sum(state["rules"][rule["number"] - 1][count] for state in current)
+    lab = open_lab(name)
+    told = policy_live.ask(lab, everywhere.serving(lab))
+    if not told.states:
+        raise LabError(f"no answer from {', '.join(told.silent)}")
+    for pop, error in told.errors.items():
+        say(f"popnet: {pop} lets nothing pass: {error}")
+    if told.silent:
+        say(f"popnet: no answer from {', '.join(told.silent)} within {everywhere.ANSWER_S:g} s")
+    for pop, version in told.versions.items():
+        if version is not None and version != told.newest:
+            say(f"popnet: {pop} has version {version} still; {told.newest} is the newest")
+    current = [state for pop, state in told.states.items() if told.versions[pop] == told.newest]
+    rules = _counted(current) if told.newest is not None else []
     if output is Format.json:
-        put_json({"version": versions[-1] if versions else None, "rules": rules})
-        return
-    if not rules:
+        put_json(
+            {
+                "version": told.newest,
+                "rules": rules,
+                "versions": told.versions,
+                "errors": told.errors,
+                "no_answer": told.silent,
+            }
+        )
+    elif told.newest is None:
+        put("no policy is in force: nothing passes")
+    elif not rules:
         put("no rules: every request passes")
-        return
-    put_table(
-        ("RULE", "WHEN", "THEN", "HITS", "REFUSED"),
-        [
-            (str(one["number"]), _when(one), _then(one), str(one["hits"]), str(one["refused"]))
-            for one in rules
-        ],
-        "lllrr",
-    )
+    else:
+        put_table(
+            ("RULE", "WHEN", "THEN", "HITS", "REFUSED"),
+            [
+                (str(one["number"]), _when(one), _then(one), str(one["hits"]), str(one["refused"]))
+                for one in rules
+            ],
+            "lllrr",
+        )
+
+
+def _counted(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules of one version, with what they have done at all PoPs."""
+    return [
+        rule
+        | {
+            count: sum(state["rules"][index][count] for state in states)
+            for count in ("hits", "refused")
+        }
+        for index, rule in enumerate(states[0]["rules"])
+    ]
 
 
 def _when(rule: dict[str, Any]) -> str:
@@ -91,37 +133,54 @@ def _then(rule: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-@policy_app.command("set")
+@policy_app.command(
+    "set",
+    help=f"""Replace the whole policy at every PoP: popnet policy set guard.yaml
+
+    FILE has `security`, and `access` if its rules need it; a whole world file will do. {_RULES}
+    A file that is wrong changes nothing: every error names line, key, what was found, what is allowed. PoPs that
+    start later read it too. Exit code 1: it is in force, and some PoP that runs does not have it.
+    """,
+)
 def set_policy(
-    file: Annotated[Path, typer.Argument(help="YAML with `security`, and `access` if needed.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML with `security`, and `access` if needed.")
+    ],
+    output: FormatOption = Format.table,
     name: NameOption = None,
 ) -> None:
-    """Replace the whole policy at every PoP. PoPs that start later read it too.
-
-    A file that is wrong changes nothing: every error names line, key, what was found, what is allowed.
-    """
-    lab = Lab.open(name)
-    try:
-        before = msgspec.json.decode(lab.dir.policy.read_bytes())
-        new = policy.read(lab.plan, file, before.get("version", 0) + 1)
-    except OSError as error:
-        raise LabError(f"{error.filename}: {error.strerror}") from None
-    body = msgspec.json.encode(new)
-    pops = _running(lab)
-    if pops:
-        # The first PoP looks at all of it, keys included: nobody has it before somebody could read it.
-        _ask(lab, pops[0], "PUT", "/policy", body)
-    policy.write(lab.dir.policy, new)
-    for pop in pops[1:]:
-        _ask(lab, pop, "PUT", "/policy", body)
-    put(f"version {new.version} with {len(new.rules)} rules is in force at {len(pops)} PoPs")
+    changed = policy_live.replace(Lab.open(name), file)
+    new = changed.policy
+    what = f"version {new.version} with {len(new.rules)} rules"
+    if output is Format.json:
+        put_json(
+            {
+                "version": new.version,
+                "rules": len(new.rules),
+                "reached": changed.reached,
+                "missing": changed.missing,
+            }
+        )
+    elif changed.missing:
+        late = ", ".join(f"{pop} ({why})" for pop, why in changed.missing.items())
+        where = ", ".join(changed.reached) or "no PoP"
+        put(f"{what} is in force at {where}; not at {late}")
+        say(
+            "popnet: a PoP without it gets it when it starts; `popnet policy show` tells who has what"
+        )
+    elif changed.reached:
+        put(f"{what} is in force at {len(changed.reached)} PoPs")
+    else:
+        put(f"{what} is written down; no PoP is running, each reads it when it starts")
+    if changed.missing:
+        raise typer.Exit(Code.CHECK_FAILED)
 
 
 @policy_app.command("test")
 def try_policy(
     url: Annotated[str, typer.Argument(help="What is asked for: https://app.example.com/admin/x")],
     visitor: Annotated[str, typer.Option("--from", help="Who asks: a visitor.")],
-    method: Annotated[str, typer.Option("-X", "--method")] = "GET",
+    method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
     header: Annotated[
         list[str] | None, typer.Option("-H", "--header", help="name: value; several are allowed.")
     ] = None,
@@ -132,17 +191,15 @@ def try_policy(
     name: NameOption = None,
 ) -> None:
     """Which rule a request would meet. Nothing is sent and nothing counted. Exit code 1 if it would be refused."""
-    lab = Lab.open(name)
+    lab = open_lab(name)
     node = lab.plan.nodes[lab.visitor(visitor)]
     rows = lab.wan("catchment", address=None)["rows"]
     pop = next((row["lands"] for row in rows if row["visitor"] == node.name), None)
     if pop is None:
         raise LabError(f"{node.name} lands at no PoP")
-    parts = urlsplit(url if "//" in url else f"https://{url}")
-    if not parts.hostname:
-        raise LabError(f"{url!r} names no host")
+    host, path = _split(url)
     names = [one["name"] for one in lab.admin(pop, "GET", "/records").json()]
-    known(parts.hostname, names, "host name")
+    known(host, names, "host name")
     fields = {}
     for one in header or ():
         key, colon, value = one.partition(":")
@@ -150,9 +207,9 @@ def try_policy(
             raise LabError(f"{one!r} is no header; allowed: 'name: value'")
         fields[key.strip().lower()] = value.strip()
     question = {
-        "host": parts.hostname,
-        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        "method": method.upper(),
+        "host": host,
+        "path": path,
+        "method": method,
         "headers": fields,
         "address": node.address,
         "country": node.country or "XX",
@@ -167,6 +224,17 @@ def try_policy(
     raise typer.Exit(Code.CHECK_FAILED if verdict["status"] else Code.OK)
 
 
+def _split(url: str) -> tuple[str, str]:
+    """Host and path with query."""
+    try:
+        parts = urlsplit(url if "//" in url else f"https://{url}")
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
+    return parts.hostname, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 @policy_app.command()
 def token(
     token_name: Annotated[str, typer.Argument(metavar="NAME", help="In access.service_tokens.")],
@@ -177,8 +245,8 @@ def token(
 
     popnet policy token lab > token; popnet curl --from tokyo -- -H @token https://app.example.com/admin/
     """
-    lab = Lab.open(name)
-    known(token_name, lab.plan.world.access.service_tokens, "service token")
+    lab = open_lab(name)
+    token_name = known(token_name, policy_live.access(lab).service_tokens, "service token")
     fields = {
         "CF-Access-Client-Id": policy.token_id(token_name),
         "CF-Access-Client-Secret": policy.token_secret(lab.plan, token_name),
@@ -198,6 +266,6 @@ def certificate(
     name: NameOption = None,
 ) -> None:
     """The file with a client certificate and its key, for `curl --cert`."""
-    lab = Lab.open(name)
-    known(certificate_name, lab.plan.world.access.certificates, "client certificate")
-    put(str(lab.dir.pki / f"client-{certificate_name}.pem"))
+    lab = open_lab(name)
+    declared = policy_live.access(lab).certificates
+    put(str(policy_live.certificate(lab, known(certificate_name, declared, "client certificate"))))
