@@ -69,11 +69,14 @@ _BECAUSE = {
     "random": "chance decides, for each request; perhaps {}",
 }
 
+# What brought a member down, where the reason alone does not tell.
+_CAUSES = {"requests": "requests failed: ", "checks": "health checks"}
+
 
 def balancer(told: Told) -> tuple[str, Table]:
     """The load balancer's choice and its members, of which `*` would have this request."""
     chosen, members = told["chosen"], told["members"]
-    up = {one["tunnel"] for one in members if _state(one) == "up" and one["cost_ms"] is not None}
+    up = {one["tunnel"] for one in members if one["state"] == "up"}
     if chosen is None:
         because = "no member can serve"
     elif chosen in up:
@@ -86,23 +89,18 @@ def balancer(told: Told) -> tuple[str, Table]:
         (
             "*" if one["tunnel"] == chosen else "",
             one["tunnel"],
-            _state(one),
+            one["state"],
             f"{one['weight']:g}",
             figure(one["cost_ms"]),
             figure(one["check_ms"] or None),
             str(one["outstanding"]),
+            _CAUSES.get(one["cause"], "") + (one["reason"] or ""),
         )
         for one in members
     ]
-    columns = ("", "MEMBER", "STATE", "WEIGHT", "PATH ms", "CHECK ms", "UNDER WAY")
+    columns = ("", "MEMBER", "STATE", "WEIGHT", "PATH ms", "CHECK ms", "UNDER WAY", "")
     head = f"load balancer {told['name']}, steering {told['steering']}: {because}"
-    return head, Table(columns, rows, "lllrrrr")
-
-
-def _state(member: Told) -> str:
-    if member["draining"]:
-        return "draining"
-    return "up" if member["up"] else "down"
+    return head, Table(columns, rows, "lllrrrrl")
 
 
 # The route

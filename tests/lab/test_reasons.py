@@ -145,16 +145,17 @@ def test_the_rule_is_named_as_everywhere() -> None:
 
 def member(tunnel: str, **fields: Any) -> dict[str, Any]:
     return {
-        "tunnel": tunnel, "weight": 1.0, "up": True, "draining": False, "cost_ms": 24.1, "check_ms": 0.0,
-        "outstanding": 3, "chosen": 7, **fields,
+        "tunnel": tunnel, "weight": 1.0, "state": "up", "cause": None, "reason": None, "cost_ms": 24.1,
+        "check_ms": 0.0, "outstanding": 3, **fields,
     }  # fmt: skip
 
 
 MEMBERS = [
-    member("europe", up=False, cost_ms=12.0),
-    member("asia", draining=True),
+    member("europe", state="left alone", cause="requests", reason="status 503", cost_ms=12.0),
+    member("asia", state="draining"),
     member("america", weight=2.5, check_ms=9.4),
-    member("africa", cost_ms=None),
+    member("africa", state="down", cause="routes", reason="there is no way to it", cost_ms=None),
+    member("oceania", state="down", cause="checks"),
 ]
 
 
@@ -164,10 +165,11 @@ def test_members_of_a_load_balancer_and_which_of_them_serves() -> None:
     )
     assert head == "load balancer www, steering failover: the first that is up serves: america"
     assert table.rows == [
-        ("", "europe", "down", "1", "12.0", "-", "3"),
-        ("", "asia", "draining", "1", "24.1", "-", "3"),
-        ("*", "america", "up", "2.5", "24.1", "9.4", "3"),
-        ("", "africa", "up", "1", "-", "-", "3"),
+        ("", "europe", "left alone", "1", "12.0", "-", "3", "requests failed: status 503"),
+        ("", "asia", "draining", "1", "24.1", "-", "3", ""),
+        ("*", "america", "up", "2.5", "24.1", "9.4", "3", ""),
+        ("", "africa", "down", "1", "-", "-", "3", "there is no way to it"),
+        ("", "oceania", "down", "1", "24.1", "-", "3", "health checks"),
     ]
     assert len(table.right) == len(table.columns)
 
