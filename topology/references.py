@@ -9,6 +9,7 @@ import re
 from urllib.parse import urlsplit
 
 from topology.check_internet import check_internet
+from topology.check_pools import check_pools
 from topology.check_security import check_security
 from topology.check_timeline import check_timeline
 from topology.document import Document, Path
@@ -34,6 +35,7 @@ def check(document: Document, world: World) -> None:
     _check_anycast(document, world, names)
     _check_sites(document, world, names)
     _check_dns(document, world, names)
+    check_pools(document, world, names)
     check_security(document, world, names)
     _check_timeouts(document, world)
     _check_load(document, world, names)
@@ -124,19 +126,6 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
         if entry.load_balancer is not None:
             among = names.load_balancers
             names.check((*path, "load_balancer"), entry.load_balancer, among, "load balancer")
-    for name, balancer in world.load_balancers.items():
-        for tunnel in balancer.pool:
-            at_key = ("load_balancers", name, "pool", tunnel) in document.keys
-            names.check(
-                ("load_balancers", name, "pool", tunnel),
-                tunnel,
-                names.tunnels,
-                "tunnel",
-                at_key=at_key,
-            )
-        if balancer.fallback is not None:
-            here = ("load_balancers", name, "fallback")
-            names.check(here, balancer.fallback, names.tunnels, "tunnel")
 
 
 def _host(url: str) -> str | None:

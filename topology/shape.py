@@ -243,6 +243,9 @@ def _sweetened(value: Any, sugar: str, kind: inspect.Type, path: Path, document:
             if not isfinite(seconds):
                 document.problem(path, shown(value), "a finite duration")
                 return DROP
+            plain = unwrapped(kind)[0]
+            if isinstance(plain, inspect.FloatType) and not within(seconds, plain):
+                return _wrong(value, kind, path, document)
             return seconds
         case "names", list():
             return _named(value, path, document)

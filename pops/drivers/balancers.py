@@ -45,7 +45,7 @@ class Balancers:
         ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
         self.names = {tunnel.id: tunnel.name for tunnel in config.tunnels}
         self.pools = {name: _pool(name, one, ids) for name, one in config.load_balancers.items()}
-        # A tunnel in several pools is checked as the first of them wants.
+        # A tunnel in several pools is checked alike in all of them.
         self._health: dict[str, Health] = {}
         for balancer in config.load_balancers.values():
             for member in balancer.members:
