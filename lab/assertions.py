@@ -1,31 +1,22 @@
 """What must have held when a run ends: `p95(tokyo) < 250ms`, `availability >= 99.9%`, `recovered within 3s`.
 
-    pN, mean, max        total time of requests that succeeded; ttfb_pN: to the first byte
-    availability         share of requests that succeeded
-    failed, requests     how many
-    share(NRT>IAD>LHR)   share of the succeeded requests that took this path
-    recovered            the longest time from a disturbance until nobody was cut off any more
-    cut_off              the longest outage of any visitor, or of one: cut_off(tokyo)
-    converged            the longest time from a disturbance until nothing changed any more
-
-In brackets: a visitor or a host, else everything. Units: us, ms, s, m for times, % for shares, none for counts.
+The language is topology/assertions.py, what its words mean is docs/load.md; here they are measured. What was not
+measured does not hold, whatever was claimed of it: a run in which nobody asked shows nothing.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from lab.load_summary import Group, Summary, quantile
+from topology.assertions import METRICS, Assertion, AssertionSyntaxError
 
-_TEXT = re.compile(
-    r"\s*([a-z_]+?)([0-9]+(?:\.[0-9]+)?)?\s*(?:\(([^)]*)\))?\s*"
-    r"(<=|>=|<|>|==|within)\s*([0-9]*\.?[0-9]+)\s*([a-z%]*)\s*"
-)
+__all__ = ["Assertion", "AssertionSyntaxError", "Verdict", "check_all", "junit", "parse_all"]
+
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -34,59 +25,6 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "within": operator.le,
 }
-_TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_SHARES = {"%": 0.01}
-_COUNTS = {"": 1.0}
-
-
-class AssertionSyntaxError(Exception):
-    """A line that cannot be understood; the text says what is allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Metric:
-    units: dict[str, float]
-    value: Callable[[Summary, float, str], float]
-    ranked: bool = False
-
-
-def _group(summary: Summary, name: str) -> Group:
-    if not name:
-        return summary.everything
-    return summary.visitors.get(name) or summary.hosts.get(name) or Group(0, 0, (), ())
-
-
-def _recovered(summary: Summary, _: float, name: str) -> float:
-    return max((one.recovery_s for one in summary.recoveries), default=0.0)
-
-
-def _converged(summary: Summary, _: float, name: str) -> float:
-    known = [one.convergence_s for one in summary.recoveries]
-    return max((math.nan if one is None else one for one in known), default=0.0)
-
-
-def _cut_off(summary: Summary, _: float, name: str) -> float:
-    return max((o.length_s for o in summary.outages if name in ("", o.visitor)), default=0.0)
-
-
-_METRICS = {
-    "p": _Metric(_TIMES, lambda s, n, name: quantile(_group(s, name).total_s, n), ranked=True),
-    "ttfb_p": _Metric(
-        _TIMES, lambda s, n, name: quantile(_group(s, name).first_byte_s, n), ranked=True
-    ),
-    "mean": _Metric(_TIMES, lambda s, n, name: _group(s, name).mean_s),
-    "max": _Metric(_TIMES, lambda s, n, name: quantile(_group(s, name).total_s, 100)),
-    "availability": _Metric(_SHARES, lambda s, n, name: _group(s, name).availability),
-    "failed": _Metric(_COUNTS, lambda s, n, name: _group(s, name).failed),
-    "requests": _Metric(_COUNTS, lambda s, n, name: _group(s, name).requests),
-    "share": _Metric(_SHARES, lambda s, n, name: s.paths.get(name, 0.0)),
-    "recovered": _Metric(_TIMES, _recovered),
-    "cut_off": _Metric(_TIMES, _cut_off),
-    "converged": _Metric(_TIMES, _converged),
-}
-ALLOWED = "p50 p95 p99 ... ttfb_p95 ... " + " ".join(
-    name for name, metric in _METRICS.items() if not metric.ranked
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +34,55 @@ class Verdict:
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
-    """One line, understood. `bound` in the unit of the code."""
+def _value(summary: Summary, metric: str, rank: float, name: str) -> float:
+    """Not a number when it was not measured."""
+    group = _group(summary, name)
+    match metric:
+        case "p":
+            return quantile(group.total_s, rank)
+        case "ttfb_p":
+            return quantile(group.first_byte_s, rank)
+        case "mean":
+            return group.mean_s
+        case "max":
+            return quantile(group.total_s, 100)
+        case "availability":
+            return group.availability
+        case "failed":
+            return group.failed if group.requests else math.nan
+        case "requests":
+            return group.requests if summary.everything.requests else math.nan
+        case "share":
+            return summary.paths.get(name, 0.0) if summary.paths else math.nan
+        case "cut_off":
+            lengths = [one.length_s for one in summary.outages if name in ("", one.visitor)]
+            return max(lengths, default=0.0) if group.requests else math.nan
+        case "recovered":
+            known = [one.recovery_s for one in summary.recoveries]
+            return max(known, default=math.nan) if group.requests else math.nan
+        case "converged":
+            each = [one.convergence_s for one in summary.recoveries]
+            found = [one for one in each if one is not None]
+            return max(found) if found and len(found) == len(each) else math.nan
+    raise AssertionError(metric)
 
-    text: str
-    metric: str
-    rank: float
-    name: str
-    comparison: str
-    bound: float
-    unit: str
 
-    @classmethod
-    def parse(cls, text: str) -> Assertion:
-        match = _TEXT.fullmatch(text)
-        if match is None:
-            raise AssertionSyntaxError(f"{text!r}: no comparison such as 'p95(tokyo) < 250ms'")
-        metric, rank, name, comparison, number, unit = match.groups()
-        known = _METRICS.get(metric)
-        if known is None or known.ranked != (rank is not None):
-            raise AssertionSyntaxError(f"{text!r}: found {metric}{rank or ''}, allowed: {ALLOWED}")
-        factor = known.units.get(unit)
-        if factor is None:
-            allowed = ", ".join(known.units) or "no unit"
-            raise AssertionSyntaxError(f"{text!r}: found unit {unit!r}, allowed: {allowed}")
-        bound = float(number) * factor
-        return cls(
-            text.strip(), metric, float(rank or 0), (name or "").strip(), comparison, bound, unit
-        )
+def _group(summary: Summary, name: str) -> Group:
+    if not name:
+        return summary.everything
+    found = summary.visitors.get(name) or summary.hosts.get(name.lower())
+    return found or Group(0, 0, (), ())
 
-    def check(self, summary: Summary) -> Verdict:
-        """What was not measured does not hold."""
-        known = _METRICS[self.metric]
-        value = known.value(summary, self.rank, self.name)
-        if math.isnan(value):
-            return Verdict(self.text, "not measured", held=False)
-        held = _COMPARE[self.comparison](value, self.bound)
-        return Verdict(self.text, self._shown(value), held)
 
-    def _shown(self, value: float) -> str:
-        if math.isinf(value):
-            return "never"
-        factor = _METRICS[self.metric].units[self.unit]
-        return f"{value / factor:.6g}{self.unit}"
+def _check(one: Assertion, summary: Summary) -> Verdict:
+    value = _value(summary, one.metric, one.rank, one.name)
+    if math.isnan(value):
+        return Verdict(one.text, "not measured", held=False)
+    held = _COMPARE[one.comparison](round(value, 12), one.bound)
+    if math.isinf(value):
+        return Verdict(one.text, "never", held)
+    factor = METRICS[one.metric].units[one.unit]
+    return Verdict(one.text, f"{value / factor:.6g}{one.unit}", held)
 
 
 def parse_all(texts: Iterable[str]) -> list[Assertion]:
@@ -147,11 +90,13 @@ def parse_all(texts: Iterable[str]) -> list[Assertion]:
 
 
 def check_all(assertions: Iterable[Assertion], summary: Summary) -> list[Verdict]:
-    return [assertion.check(summary) for assertion in assertions]
+    return [_check(assertion, summary) for assertion in assertions]
 
 
-def junit(name: str, verdicts: Sequence[Verdict]) -> bytes:
-    """The table as JUnit XML, for continuous integration."""
+def junit(name: str, verdicts: Sequence[Verdict], interrupted: str = "") -> bytes:
+    """The table as JUnit XML, for continuous integration. A run that was `interrupted` has failed."""
+    if interrupted:
+        verdicts = [*verdicts, Verdict("the run came to its end", interrupted, held=False)]
     failed = sum(not verdict.held for verdict in verdicts)
     suite = ElementTree.Element(
         "testsuite", name=name, tests=str(len(verdicts)), failures=str(failed)

@@ -6,20 +6,26 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_types import Name, Period, Positive, one_or_many
+from topology.model_types import METHOD_PATTERN, Name, Period, one_or_many
 
 Url = Annotated[str, Meta(pattern="^https?://")]
+# Neither end lets a sum of them, or what is between two requests, become infinite.
+Weight = Annotated[float, Meta(gt=0, le=1e9)]
+Rate = Annotated[float, Meta(ge=1e-6, le=100_000)]
 
 
 class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests that the lab sends by itself."""
 
-    rate_per_s: Annotated[Positive, Meta(description="Of all visitors together.")]
+    rate_per_s: Annotated[Rate, Meta(description="Of all visitors together.")]
     url: Annotated[
-        Url | None, Meta(description="What is asked for; {size} in it becomes one of `sizes`.")
+        Url | None,
+        Meta(
+            description="What is asked for; {size} in it becomes one of `sizes`, {id} the number of the request."
+        ),
     ] = None
     mix: Annotated[
-        dict[Url, Positive],
+        dict[Url, Weight],
         Meta(description="Several URLs instead, each with its weight."),
     ] = field(default_factory=dict)
     sizes: Annotated[
@@ -27,8 +33,11 @@ class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         one_or_many("Bytes, each as likely as the others."),
     ] = ()
     methods: Annotated[
-        dict[Annotated[str, Meta(pattern="^[A-Z]+$")], Positive],
-        Meta(description="HTTP methods, each with its weight; without a body. Left out: GET."),
+        dict[Annotated[str, Meta(pattern=METHOD_PATTERN)], Weight],
+        Meta(
+            description="HTTP methods, each with its weight; POST, PUT and PATCH with a body of 32 times the URL. "
+            "Left out: GET."
+        ),
     ] = field(default_factory=dict)
     arrivals: Annotated[
         Literal["poisson", "constant", "uniform"],

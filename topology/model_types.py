@@ -12,13 +12,15 @@ DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h)\s*$"
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What was measured, a comparison, a number with its unit.
 ASSERTION_PATTERN = r"^\s*[a-z].*?(<=|>=|<|>|==|\swithin\s)\s*[0-9.]+\s*[a-z%]*\s*$"
+METHOD_PATTERN = "^[A-Z]+$"
 # What has a budget of its own.
 RATE_BY_PATTERN = r"^(address|country|host|all|header:[a-z0-9!#$%&'*+.^_`|~-]+)$"
 
 # In words, for messages.
 PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
-    ASSERTION_PATTERN: "a comparison such as 'availability >= 99.9%'",
+    ASSERTION_PATTERN: "one comparison a line, such as 'availability >= 99.9%'",
+    METHOD_PATTERN: "an HTTP method in capitals, such as GET or POST",
     RATE_BY_PATTERN: "address, country, host, all or header:name in small letters",
     "^[A-Za-z0-9_-]{1,40}$": "a name of letters, digits, - and _, 40 at most",
     "^[/*]": "a path that begins with / or *",

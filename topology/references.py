@@ -6,9 +6,9 @@ They work on the model, as far as its shape was right, and note problems in the 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from topology.check_internet import check_internet
+from topology.check_load import check_assertions, check_load, host_of
 from topology.check_pools import check_pools
 from topology.check_security import check_security
 from topology.check_timeline import check_timeline
@@ -38,8 +38,9 @@ def check(document: Document, world: World) -> None:
     check_pools(document, world, names)
     check_security(document, world, names)
     _check_timeouts(document, world)
-    _check_load(document, world, names)
+    check_load(document, world, names)
     check_timeline(document, world, names)
+    check_assertions(document, world, names)
 
 
 def _check_regions(document: Document, world: World, names: Names) -> None:
@@ -80,7 +81,7 @@ def _check_sites(document: Document, world: World, names: Names) -> None:
         path: Path = ("sites", name, "service")
         service = site.service
         if service.url is not None and (
-            not _ORIGIN.fullmatch(service.url) or _host(service.url) is None
+            not _ORIGIN.fullmatch(service.url) or host_of(service.url) is None
         ):
             known = ["hello", "http_status:404", "hello_world"]
             allowed = "hello, http://..., https://..., unix:/... or http_status:N"
@@ -128,15 +129,6 @@ def _check_dns(document: Document, world: World, names: Names) -> None:
             names.check((*path, "load_balancer"), entry.load_balancer, among, "load balancer")
 
 
-def _host(url: str) -> str | None:
-    """The URL's host, in small letters; None when its host or its port could be none."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "") if parts.port != 0 else None
-    except ValueError:
-        return None
-
-
 def _check_timeouts(document: Document, world: World) -> None:
     first, most = world.timeouts.reconnect_first, world.timeouts.reconnect_most
     if first > most:
@@ -144,27 +136,3 @@ def _check_timeouts(document: Document, world: World) -> None:
         path = ("timeouts", next(key for key in keys if document.said(("timeouts", key))))
         found = f"first after {first:g} s, at most after {most:g} s"
         document.problem(path, found, "reconnect_first no longer than reconnect_most")
-
-
-def _check_load(document: Document, world: World, names: Names) -> None:
-    if world.load is None:
-        return
-    load, known = world.load, [name.lower() for name in names.hostnames]
-    if (load.url is None) == (not load.mix):
-        document.problem(("load",), "both" if load.mix else "neither", "one of url and mix")
-    asked: list[tuple[Path, str, bool]] = [(("load", "mix", url), url, True) for url in load.mix]
-    if load.url is not None:
-        asked.insert(0, (("load", "url"), load.url, False))
-    for path, url, at_key in asked:
-        host = _host(url)
-        if host is None:
-            allowed = "a URL such as https://app.example.com/, with a port up to 65535 if any"
-            document.problem(path, shown(url), allowed, at_key=at_key)
-        else:
-            names.check(path, host, known, "name in dns", at_key=at_key)
-    sized = any("{size}" in url for url in (load.url or "", *load.mix))
-    if sized != bool(load.sizes):
-        found = "{size} in a URL and no sizes" if sized else "sizes and no {size} in a URL"
-        document.problem(("load",), found, "both or neither")
-    for i, visitor in enumerate(world.load.visitors):
-        names.check(("load", "visitors", i), visitor, names.visitors, "visitor")

@@ -141,6 +141,22 @@ WRONG = {
     "rule with an odd status": ("", "security: [{block: 200}]", 8, 20, "security[0].block", "200", "400 to 599", ""),
     "load on an unknown host": ("", "load: {rate_per_s: 1, url: https://ap.example.com/}", 8, 28, "load.url", "'ap.example.com'", "app.example.com", "'app.example.com'?"),
     "assertion without a comparison": ("", "assert: [all is well]", 8, 10, "assert[0]", "'all is well'", "availability", ""),
+    "assertion of no metric": ("", "assert: [recoverd within 3s]", 8, 10, "assert[0]", "'recoverd'", "recovered", "'recovered'?"),
+    "assertion of an unknown visitor": ("", "assert: [failed(london) < 1, 'failed(tokio) <= 5']", 8, 30, "assert[1]", "'tokio', which is no visitor", "tokyo, london or app.example.com", "'tokyo'?"),
+    "assertion of an unknown host": ("", "assert: p95(app.example.org) < 1s", 8, 9, "assert[0]", "'app.example.org'", "app.example.com", "'app.example.com'?"),
+    "a host is not cut off": ("", "assert: cut_off(app.example.com) < 1s", 8, 9, "assert[0]", "no visitor", "tokyo or london", None),
+    "assertion of a path of no PoPs": ("", "assert: share(LHR>FRO) > 5%", 8, 9, "assert[0]", "'FRO', which is no PoP", "LHR, FRA or NRT", "'FRA'?"),
+    "assertion of all that names one": ("", "assert: recovered(tokyo) within 4s", 8, 9, "assert[0]", "recovered(tokyo)", "without a bracket", ""),
+    "two comparisons": ("", "assert: p95 < 3s and failed < 1", 8, 9, "assert[0]", "p95 < 3s and", "one comparison a line", ""),
+    "assertion without a unit": ("", "assert: [p95 < 1s, p95 < 3]", 8, 20, "assert[1]", "3 without a unit", "us, ms, s, m or h", ""),
+    "rate that never ends": ("", "load: {rate_per_s: 1.0e+300, url: 'http://app.example.com/'}", 8, 20, "load.rate_per_s", "1e+300", "to 100000", ""),
+    "rate of next to nothing": ("", "load: {rate_per_s: 1.0e-320, url: 'http://app.example.com/'}", 8, 20, "load.rate_per_s", "1e-320", "a number", ""),
+    "method in small letters": ("", "load: {rate_per_s: 1, url: 'http://app.example.com/', methods: {get: 1}}", 8, 65, "load.methods.get", "'get'", "an HTTP method in capitals", ""),
+    "malformed URL is the only one": ("", "load: {rate_per_s: 1, url: app.example.com}", 8, 28, "load.url", "'app.example.com'", "http://", ""),
+    "malformed sizes": ("", "load: {rate_per_s: 1, url: 'http://app.example.com/{size}', sizes: [-1]}", 8, 69, "load.sizes[0]", "-1", "at least 0", ""),
+    "blank in a URL": ("", "load: {rate_per_s: 1, url: 'https://app.example.com/x y'}", 8, 28, "load.url", "x y", "without blanks", ""),
+    "URL beyond ASCII": ("", "load: {rate_per_s: 1, mix: {'https://app.example.com/ü': 1}}", 8, 29, "load.mix.https://app.example.com/ü", "ü", "in ASCII", ""),
+    "unknown place in a URL": ("", "load: {rate_per_s: 1, url: 'https://app.example.com/{sise}'}", 8, 28, "load.url", "{sise}", "{size} and {id}", ""),
     "timeline without a time": ("", "timeline: [{kill: LHR}]", 8, 12, "timeline[0].at", "no such key", "250ms", ""),
     "timeline without an action": ("", "timeline: [{at: 1s}]", 8, 12, "timeline[0]", "no action", "flap", ""),
     "timeline with two actions": ("", "timeline: [{at: 1s, kill: LHR, pause: FRA}]", 8, 12, "timeline[0]", "kill and pause", "one of", ""),
@@ -276,6 +292,17 @@ def test_what_refers_to_a_wrong_entry_is_not_called_wrong() -> None:
     problem = only(GOOD.replace("site: dublin}", "site: dublin, sort: 1}"))
     assert problem.key == "tunnels.app.sort"
     assert only(GOOD.replace("{site: dublin}", "{site: 7}")).key == "tunnels.app.site"
+
+
+def test_every_assertion_is_looked_at() -> None:
+    found = problems(GOOD + "assert: [1, p95 < 3, 'p0(paris) < 1%', availability => 99.9%]\n")
+    assert [problem.key for problem in found] == [
+        "assert[0]",
+        "assert[1]",
+        "assert[2]",
+        "assert[2]",
+        "assert[3]",
+    ]
 
 
 def test_positions_in_lists_hold_when_a_member_before_is_wrong() -> None:
