@@ -8,20 +8,23 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lab import metrics as merging
+from lab import quantities
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, open_lab, put, say
 from lab.driver import Lab, LabError
+from lab.happened import Teller
 
 FollowOption = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens next.")]
 
 _LOOK_S = 0.05
-_LAST = 10
-_NOISE = ("t", "node", "event")
+_LAST = 20
 
 
 @app.command()
@@ -30,32 +33,70 @@ def events(
     name: NameOption = None,
     output: FormatOption = Format.table,
     node: Annotated[str | None, typer.Option(help="Of this node only.")] = None,
+    tail: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help=f"Only the last N; {_LAST} without --since, in JSON without -f all.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only of the last such as 30s, 5m.")
+    ] = None,
 ) -> None:
-    """Show what has happened: tunnels, links, routes, nodes. With -f the last lines, then all that comes."""
+    """Show the last of what has happened: tunnels, links, routes, nodes. With -f also all that comes.
+
+    `NRT-IAD rtt 158 > 400 ms`: a link, both ways; NRT>IAD: one way. `app FRA>LHR to FRA`: the route of a tunnel.
+    What is no news, such as a route that keeps its path, stands only in JSON, which has every event, one a line.
+    """
     lab = open_lab(name)
     wanted = lab.node(node) if node is not None and node not in ("lab", "wan") else node
-    past = [one for one in lab.events() if wanted in (None, one.get("node"))]
-    for event in past[-_LAST:] if follow else past:
-        _put_event(event, output)
+    if tail is None and since is None and (follow or output is Format.table):
+        tail = str(_LAST)
+    most = None if tail in (None, "all") else _count(tail)
+    begin = -inf if since is None else time.time() - quantities.duration("--since", since)
+    lines = _Lines(lab, wanted, output)
+    past = list(lab.events())
+    found = [line for one in past if (line := lines.of(one)) and float(one.get("t", 0.0)) >= begin]
+    left_out = 0 if most is None else max(0, len(found) - most)
+    if left_out:
+        say(f"popnet: {left_out} earlier ones; --tail all shows them, --since 30s the latest")
+    if not found and not follow:
+        say("popnet: nothing of that has happened")
+    for line in found[left_out:]:
+        put(line)
     if follow:
-        for event in lab.events(follow=True, since=lab.events_so_far()):
-            if wanted in (None, event.get("node")):
-                _put_event(event, output)
+        for event in islice(lab.events(follow=True), len(past), None):
+            if line := lines.of(event):
+                put(line)
 
 
-def _put_event(event: dict[str, Any], output: Format) -> None:
-    if output is Format.json:
-        put(json.dumps(event))
-        return
-    moment = float(event.get("t", 0.0))
-    clock = time.strftime("%H:%M:%S", time.localtime(moment)) + f".{int(moment % 1 * 1000):03d}"
-    rest = "  ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in _NOISE)
-    put(f"{clock}  {event.get('node', '-')!s:13}  {event.get('event', '-')!s:20}  {rest}".rstrip())
+def _count(text: str | None) -> int:
+    if text is None or not text.isdecimal():
+        raise LabError(f"--tail: found {text!r}, allowed: a whole number, or all")
+    return int(text)
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 100 else text[:97] + "..."
+class _Lines:
+    """Every event in order, also those that are not shown: a link's change is told by what it was before."""
+
+    def __init__(self, lab: Lab, node: str | None, output: Format) -> None:
+        self._node, self._output = node, output
+        self._teller = Teller(lab.plan)
+
+    def of(self, event: dict[str, Any]) -> str | None:
+        """None when there is nothing to show."""
+        rest = self._teller.tell(event)
+        if self._node not in (None, event.get("node")):
+            return None
+        if self._output is Format.json:
+            return json.dumps(event)
+        if rest is None:
+            return None
+        moment = float(event.get("t", 0.0))
+        clock = time.strftime("%H:%M:%S", time.localtime(moment)) + f".{int(moment % 1 * 1000):03d}"
+        node, name = str(event.get("node", "-")), str(event.get("event", "-"))
+        return f"{clock}  {node:13}  {name:20}  {rest}".rstrip()
 
 
 @app.command()
@@ -66,11 +107,17 @@ def logs(
     follow: FollowOption = False,
     name: NameOption = None,
 ) -> None:
-    """Print what the programs wrote to their standard output and error, each line with its origin."""
+    """Print what the programs wrote to their standard output and error, each line with its origin.
+
+    Most write only what went wrong; `popnet events` shows what they did.
+    """
     lab = open_lab(name)
     positions: dict[Path, int] = {}
-    for line in _log_lines(lab, node, positions):
+    lines = 0
+    for lines, line in enumerate(_log_lines(lab, node, positions), 1):  # noqa: B007
         put(line)
+    if not lines and not follow:
+        say(f"popnet: the programs of {node or 'this lab'} wrote nothing")
     while follow:
         time.sleep(_LOOK_S)
         if not lab.dir.path.exists():

@@ -1,7 +1,7 @@
 """The lab as a stream of server-sent events (WHATWG HTML, section 9.2): its state once a second, its events at once.
 
     event: state      data: the account of observer.py, when it was made
-    event: happened   data: one line of events.jsonl; the last ones first when somebody comes
+    event: happened   data: one line of events.jsonl with its words as `told`; the last ones first when somebody comes
 
 Nothing is gathered or read while nobody looks.
 """
@@ -17,8 +17,10 @@ from typing import Final
 
 import msgspec
 
+from lab.happened import Teller
 from lab.web.observer import Observer
 from runtime.streams import HIGH_WATER, Headers, Stream
+from topology.plan import Plan
 
 _TAIL_BYTES: Final = 64 * 1024
 _MOST_AT_ONCE: Final = 1 << 20
@@ -30,10 +32,11 @@ _MOST_UNREAD: Final = 4 * 1024 * 1024
 
 
 class EventTail:
-    """What is appended to a file of JSON lines. It keeps the last ones for those who come later."""
+    """What is appended to a file of JSON lines, in words. It keeps the last ones for those who come later."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, plan: Plan) -> None:
         self._path = path
+        self._teller = Teller(plan)
         self._position: int | None = None
         self.last: deque[bytes] = deque(maxlen=_REMEMBERED)
 
@@ -55,16 +58,26 @@ class EventTail:
         lines = whole.splitlines()
         if start and self._position != start:
             lines = lines[1:]  # it began in the middle of a line
+            self._teller = Teller(None)  # and knows nothing of the links before
         self._position = start + len(whole)
-        lines = [line for line in lines if _is_json(line)]
+        lines = [told for line in lines if (told := self._told(line)) is not None]
         self.last.extend(lines)
         return lines
+
+    def _told(self, line: bytes) -> bytes | None:
+        """None for what is no news; and for a torn line (disk full), where all write one object a line."""
+        try:
+            event = json.loads(line)
+            told = self._teller.tell(event)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            return None
+        return None if told is None else json.dumps({**event, "told": told}).encode()
 
 
 class Feed:
     def __init__(self, observer: Observer, events: Path) -> None:
         self._observer = observer
-        self._tail = EventTail(events)
+        self._tail = EventTail(events, observer.plan)
         self._viewers: dict[Stream, None] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -137,11 +150,3 @@ class Feed:
 
 def _message(event: str, data: bytes) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
-
-
-def _is_json(line: bytes) -> bool:
-    """One object a line is what everybody writes; a torn one (disk full) is left out."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
