@@ -72,8 +72,7 @@ def replace(lab: Lab, file: Path) -> Change:
 
 def _replace(lab: Lab, new: Policy, access: Access) -> Change:
     pops = _running(lab)
-    version = 1 + max(_kept(lab), ask(lab, pops).newest or 0)
-    new = msgspec.structs.replace(new, version=version)
+    new = msgspec.structs.replace(new, version=1 + _newest(lab, pops))
     for name in access.certificates:
         if not certificate(lab, name).exists():
             pki.issue_client(lab.dir.pki, name)
@@ -97,11 +96,11 @@ def _running(lab: Lab) -> list[str]:
     return [pop for pop in lab.plan.pops if pop in ready]
 
 
-def _kept(lab: Lab) -> int:
-    """The version written down; of a file that nobody can read 0, for this is how it is mended."""
+def _newest(lab: Lab, pops: list[str]) -> int:
+    """The version written down; where nobody can read that any more, the highest that a PoP has: this mends it."""
     with contextlib.suppress(OSError, PolicyError):
         return parse_policy(lab.dir.policy.read_bytes()).version
-    return 0
+    return ask(lab, pops).newest or 0
 
 
 def access(lab: Lab) -> Access:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from lab.driver import LabError
+from lab.policy_file import check_keys
 from routing import plugin
 from routing.catalogue import CATALOGUE, Algorithm
 from routing.errors import PluginError, RoutingError, UnknownAlgorithmError
@@ -48,9 +49,9 @@ def load_world(path: Path | str, algorithm: str | None = None) -> World:
     Raises WorldError, AlgorithmChoiceError.
     """
     if algorithm is None:
-        return load.load_world(path, check_routing)
+        return load.load_world(path, check_routing, check_keys)
     # What the file says of its algorithm does not count then, and so may be wrong.
-    world = load.load_world(path)
+    world = load.load_world(path, check_keys)
     return with_algorithm(world, algorithm)
 
 

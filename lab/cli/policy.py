@@ -166,7 +166,7 @@ def set_policy(
         where = ", ".join(changed.reached) or "no PoP"
         put(f"{what} is in force at {where}; not at {late}")
         say(
-            "popnet: a PoP without it gets it when it starts; `popnet policy show` tells who has what"
+            "popnet: a PoP gets it when it resumes or starts; `popnet policy show` tells who has what"
         )
     elif changed.reached:
         put(f"{what} is in force at {len(changed.reached)} PoPs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,11 +22,13 @@ from typer.testing import CliRunner
 from lab import everywhere, pki, policy, policy_file
 from lab.cli import policy as command
 from lab.driver import LabError
+from lab.worlds import load_world
 from pops.core.ingress import Ingress
 from pops.core.rules import PolicyError, parse_policy
 from pops.drivers.security import Security
 from runtime.events import EventLog
 from topology.load import parse_world
+from topology.model_security import SecurityRule
 from topology.plan import Plan
 from topology.problems import WorldError
 
@@ -396,3 +399,18 @@ def test_a_question_keeps_the_method_as_it_was_asked(
     lab.wan = lambda *_, **__: {"rows": [{"visitor": "tokyo", "lands": "NRT"}]}
     popnet("test", "https://app.example.com/", "--from", "tokyo", "--request", "get")
     assert asked[0]["method"] == "get"
+
+
+def test_a_world_is_not_brought_up_with_keys_that_no_pop_can_use(tmp_path: Path) -> None:
+    """Its PoPs would let nothing pass."""
+    (tmp_path / "jwks.json").write_text('{"keys": [{"kty": "oct", "k": "AAAA", "alg": "HS256"}]}')
+    file = tmp_path / "w.yaml"
+    file.write_text(WORLD.replace("[alice]", "[alice], jwt: {team: {jwks: jwks.json}}"))
+    with pytest.raises(WorldError, match=r"access\.jwt\.team\.jwks: found no usable key"):
+        load_world(file)
+
+
+def test_the_help_names_every_key_of_a_rule() -> None:
+    for said in (popnet("--help")[0], popnet("set", "--help")[0]):
+        words = set(re.findall(r"[a-z_]+", said))
+        assert set(SecurityRule.__struct_fields__) - {"note"} <= words
