@@ -5,7 +5,7 @@
     challenge   403 with a page that says what would let it pass
     require     passes with the credential, 403 without
     rate_limit  matches only beyond the rate: then 429; below it the next rule is looked at
-    log         is counted, and the next rule is looked at
+    log         is counted and told, and the next rule is looked at
 
 A request that no rule matches passes. A policy that cannot be read lets nothing pass (`DENY_ALL`).
 
@@ -32,7 +32,10 @@ _REMEMBERED: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`rule` counts from 1; 0: none matched. `status` 0 lets the request pass."""
+    """`rule` counts from 1; 0: none matched. `status` 0 lets the request pass.
+
+    `name` is what visitors and operators read: the rule that decided, then those that have logged the request.
+    """
 
     rule: int
     name: str
@@ -140,6 +143,7 @@ class Judge:
         """Raises PolicyError when keys of an issuer cannot be read."""
         self.policy = policy
         self._rules = [_Compiled(n, rule, policy) for n, rule in enumerate(policy.rules, 1)]
+        self.names = [policy.named(number) for number in range(len(self._rules) + 1)]
         self._concerned: dict[tuple[str, str, str], tuple[_Compiled, ...]] = {}
         self.hits = [0] * (len(self._rules) + 1)
         self.refusals = [0] * (len(self._rules) + 1)
@@ -171,7 +175,9 @@ class Judge:
         logged: tuple[int, ...] = ()
         plain: bytes | None = None
         for rule in rules:
-            if rule.methods and method not in rule.methods:
+            # Methods are case-sensitive (RFC 9110 section 9.1), but not to every service: `delete` must not pass
+            # where DELETE does not.
+            if rule.methods and method.upper() not in rule.methods:
                 continue
             prefix = rule.prefix
             if prefix is not None or rule.path is not None:
@@ -208,9 +214,10 @@ class Judge:
                 verdict = rule.passed if action == "allow" else rule.blocked
             break
         if logged:
+            named = ", ".join([self.names[number] for number in logged])
             verdict = Verdict(
                 verdict.rule,
-                verdict.name,
+                f"{verdict.name}; logged by {named}",
                 verdict.status,
                 verdict.detail,
                 verdict.retry_after_s,

@@ -20,8 +20,11 @@ from pops.core.rules import Policy, PolicyError, parse_policy
 from runtime.clock import Clock
 from runtime.events import EventLog
 
-# A flood of refused requests must not become a flood of events: one a second and rule at most.
+# A flood of requests must not become a flood of events: one a second and rule at most, which says how many there
+# were beside it.
 _EVENT_EVERY_S = 1.0
+# Visitors write them, as long as they like.
+_MOST_TEXT = 200
 
 
 class Security:
@@ -39,10 +42,11 @@ class Security:
         self._clock = clock
         self._wall = wall
         self._events = events
-        self._told: dict[str, float] = {}
+        self._told: dict[tuple[str, str], float] = {}
+        self._untold: Counter[tuple[str, str]] = Counter()
         self.judge: Judge | None = None
         self.problem: str | None = None
-        self.hits: Counter[tuple[str, str]] = Counter()  # (rule, passed | refused)
+        self.hits: Counter[tuple[str, str]] = Counter()  # (rule, passed | refused | logged)
 
     def load(self, path: Path | str) -> None:
         """Read the policy of the start."""
@@ -63,6 +67,9 @@ class Security:
         policy = parse_policy(text)
         judge = Judge(policy)
         self.judge, self.problem = judge, None
+        # Rules have other names now.
+        self._told.clear()
+        self._untold.clear()
         # Without rules there is nothing to ask.
         self._ingress.guard = self._ask if policy.rules else None
         self._events.emit("policy_in_force", version=policy.version, rules=len(policy.rules))
@@ -71,14 +78,15 @@ class Security:
     def _refuse_all(
         self, method: bytes, host: str, path: bytes, headers: Headers, visitor: Visitor
     ) -> Verdict:
-        self._count(DENY_ALL, visitor)
+        self._tell("refused", DENY_ALL.name, DENY_ALL, method, host, path, visitor)
         return DENY_ALL
 
     def _ask(
         self, method: bytes, host: str, path: bytes, headers: Headers, visitor: Visitor
     ) -> Verdict:
-        assert self.judge is not None
-        verdict = self.judge.judge(
+        judge = self.judge
+        assert judge is not None
+        verdict = judge.judge(
             method,
             host,
             path,
@@ -89,24 +97,46 @@ class Security:
             now=self._clock(),
             wall=self._wall,
         )
-        self._count(verdict, visitor)
+        names = judge.names
+        for number in verdict.logged:
+            self._tell("logged", names[number], verdict, method, host, path, visitor)
+        if verdict.passes:
+            self.hits[names[verdict.rule], "passed"] += 1
+        else:
+            self._tell("refused", names[verdict.rule], verdict, method, host, path, visitor)
         return verdict
 
-    def _count(self, verdict: Verdict, visitor: Visitor) -> None:
-        if verdict.passes:
-            self.hits[verdict.name, "passed"] += 1
-            return
-        self.hits[verdict.name, "refused"] += 1
+    def _tell(
+        self,
+        what: str,
+        rule: str,
+        verdict: Verdict,
+        method: bytes,
+        host: str,
+        path: bytes,
+        visitor: Visitor,
+    ) -> None:
+        """Count what a rule did with a request, and leave an event now and then."""
+        key = (rule, what)
+        self.hits[key] += 1
         now = self._clock()
-        if now - self._told.get(verdict.name, -_EVENT_EVERY_S) >= _EVENT_EVERY_S:
-            self._told[verdict.name] = now
-            self._events.emit(
-                "request_refused",
-                rule=verdict.name,
-                status=verdict.status,
-                visitor=visitor.address,
-                detail=verdict.detail,
-            )
+        if now - self._told.get(key, -_EVENT_EVERY_S) < _EVENT_EVERY_S:
+            self._untold[key] += 1
+            return
+        self._told[key] = now
+        fields: dict[str, Any] = {
+            "rule": rule,
+            "method": _shown(method),
+            "host": host[:_MOST_TEXT],
+            # A query may hold what is nobody's business.
+            "path": _shown(path.partition(b"?")[0]),
+            "visitor": visitor.address,
+            "country": visitor.country,
+            "more": self._untold.pop(key, 0),
+        }
+        if what == "refused":
+            fields |= {"status": verdict.status, "detail": verdict.detail}
+        self._events.emit(f"request_{what}", **fields)
 
     def test(self, asked: Mapping[str, Any]) -> Verdict:
         """What would be said of a request; nothing is counted. Raises PolicyError for a wrong question."""
@@ -147,6 +177,10 @@ class Security:
             "rules": rules,
             "no_rule": judge.hits[0],
         }
+
+
+def _shown(text: bytes) -> str:
+    return text[:_MOST_TEXT].decode("latin-1")
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -83,6 +83,7 @@ def test_without_a_matching_rule_a_request_passes() -> None:
         ({"address": ["100.64.0.0/16"]}, {}, {"address": "100.65.0.1"}),
         ({"address": ["2001:db8::/32"]}, {"address": "2001:db8::1"}, {}),
         ({"method": ["post"]}, {"method": "POST"}, {}),
+        ({"method": ["DELETE"]}, {"method": "delete"}, {"method": "deletes"}),
         ({"header": {"User-Agent": "*bot*"}}, {"headers": {"user-agent": "a bot 1"}}, {}),
         ({"header": {"x-key": "1"}}, {"headers": {"x-key": "1"}}, {"headers": {"x-key": "11"}}),
         ({"path": "*.php"}, {"path": "/x.php?y"}, {"path": "/x.phpx"}),

@@ -125,6 +125,7 @@ TRIES = {
     "path, written otherwise": Try("/a/%2e%2e/block/x", "rule 1 block", 403),
     "another path": Try("/blocks", "rule 12 allow"),
     "method": Try("/", "rule 2 block", 405, method="DELETE"),
+    "method, in small letters": Try("/", "rule 2 block", 405, method="delete"),
     "another method": Try("/", "rule 12 allow", method="OPTIONS"),
     "country": Try("/not-in-japan", "rule 3 block", 451, visitor="tokyo"),
     "another country": Try("/not-in-japan", "rule 12 allow"),
@@ -139,7 +140,7 @@ TRIES = {
     "jwt for somebody else": Try("/jwt/", "rule 9 require", 403, header="JWT back"),
     "no client certificate": Try("/mtls/", "rule 10 require", 403),
     "client certificate": Try("/mtls/", "rule 10 require", certificate="alice"),
-    "log": Try("/log/", "rule 12 allow"),
+    "log": Try("/log/", "rule 12 allow; logged by rule 11 log"),
 }
 
 
@@ -201,6 +202,21 @@ def test_a_blocked_request_never_reaches_another_pop(front: Front) -> None:
     assert passed >= 100
     # Probes and link state go on meanwhile.
     assert blocked < 50
+
+
+def test_a_paused_pop_has_the_newest_policy_when_it_resumes(front: Front) -> None:
+    """What it was told meanwhile waits at its door. The world file brings the same rules once more."""
+    world = str(front.popnet.base.with_name("front.yaml"))
+    front("pause", "FRA")
+    try:
+        for _ in range(2):
+            told = json.loads(front.policy("set", world, "-o", "json", code=1))
+            assert list(told["missing"]) == ["FRA"]
+            assert told["reached"] == ["LHR", "IAD", "NRT"]
+    finally:
+        front("resume", "FRA")
+    wanted = dict.fromkeys(("LHR", "FRA", "IAD", "NRT"), told["version"])
+    _until(lambda: json.loads(front.policy("show", "-o", "json"))["versions"] == wanted)
 
 
 def _packets(front: Front, path: str) -> int:
