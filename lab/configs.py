@@ -40,7 +40,7 @@ from pops.config import Node as NamedAddress
 from pops.config import Pop as PopEntry
 from topology import addresses
 from topology.model import Routing as WorldRouting
-from topology.model_pools import LoadBalancer
+from topology.model_pools import LoadBalancer, parted
 from topology.plan import LinkSpec, Plan
 from topology.regions import REGIONS
 from wan.agent.config import AgentConfig, Program
@@ -146,8 +146,9 @@ def _balancer(plan: Plan, name: str, balancer: LoadBalancer) -> Balancer:
     affinity = balancer.affinity
     return Balancer(
         members=[
-            PoolMember(tunnel=tunnel, weight=member.weight)
-            for tunnel, member in balancer.pool.items()
+            PoolMember(tunnel=tunnel, site=site, weight=member.weight)
+            for name, member in balancer.pool.items()
+            for tunnel, site in [parted(name)]
         ],
         steering=balancer.steering,
         affinity=affinity.cookie if affinity is not None else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from topology.model_pools import parted
 from topology.plan import Plan
 
 SITE_FIELD = "popnet-site"
@@ -16,8 +17,11 @@ def site_of(plan: Plan, host: str | None) -> str | None:
     if record is None:
         return None
     pool = world.load_balancers.get(record.load_balancer or "")
-    tunnels = [record.tunnel or ""] if pool is None else [*pool.pool]
-    sites = {site for one in tunnels if one in world.tunnels for site in world.tunnels[one].sites}
+    members = [record.tunnel or ""] if pool is None else [*pool.pool]
+    sites = set()
+    for tunnel, only in map(parted, members):
+        if tunnel in world.tunnels:
+            sites |= {only} if only else {*world.tunnels[tunnel].sites}
     return sites.pop() if len(sites) == 1 else None
 
 

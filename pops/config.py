@@ -90,7 +90,10 @@ class Host(_Part, frozen=True):
 
 
 class PoolMember(_Part, frozen=True):
+    """A tunnel; with `site`, a node's name, only its connectors there."""
+
     tunnel: str
+    site: str = ""
     weight: float = 1.0
 
 

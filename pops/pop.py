@@ -12,6 +12,7 @@ import time
 
 from pops.config import PopConfig
 from pops.core.ingress import POOL, Ingress
+from pops.core.places import places
 from pops.core.probing import Prober, ProbeSettings
 from pops.core.records import Record, Records
 from pops.core.registry import Connection, Registry
@@ -90,7 +91,10 @@ class Pop:
             timing=Timing(flooding.min_interval, flooding.refresh, flooding.max_age),
             members=(pop.name for pop in config.pops),
         )
-        self.registry = Registry(config.tunnels, most=limits.tunnel_connections)
+        parts = places(config)
+        self.registry = Registry(
+            config.tunnels, most=limits.tunnel_connections, places=parts.values()
+        )
         self.ways = Routes(config, self.lsdb, events=self.events, clock=clock, guard=guard)
         self.wants_outcomes = self.ways.wants_outcomes
         tunnel_ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
@@ -123,7 +127,10 @@ class Pop:
             limits=limits,
             timeouts=timeouts,
             hop_limit=config.routing.hop_limit - 1,  # the first hop is ours
-            tunnel_names={tunnel.id: tunnel.name for tunnel in config.tunnels},
+            tunnel_names={
+                **{tunnel.id: tunnel.name for tunnel in config.tunnels},
+                **{place.id: place.tunnel_name for place in parts.values()},
+            },
             country_of=lambda address: countries.get(address, UNKNOWN_COUNTRY),
             clock=clock,
         )

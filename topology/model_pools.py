@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from topology.model_types import Name, Period, Positive, one_or_many
+from topology.model_types import MEMBER_PATTERN, Name, Period, Positive, one_or_many
 
+MemberName = Annotated[str, Meta(pattern=MEMBER_PATTERN)]
 Status = Annotated[str, Meta(pattern="^[1-5]([0-9][0-9]|xx)$")]
 
 
@@ -26,11 +27,17 @@ class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One tunnel of a pool."""
+    """One tunnel of a pool, or its connectors at one site."""
 
     weight: Annotated[
         Positive, Meta(description="Of its share, where the steering has shares.")
     ] = 1.0
+
+
+def parted(member: str) -> tuple[str, str]:
+    """The tunnel and the site that a member's name says; without a site all of the tunnel's."""
+    tunnel, _, site = member.partition("@")
+    return tunnel, site
 
 
 class Affinity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,11 +50,15 @@ class Affinity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class LoadBalancer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Several tunnels behind one hostname."""
+    """Several tunnels, or sites of one, behind one hostname."""
 
     pool: Annotated[
-        dict[Name, Member],
-        Meta(min_length=1, description="Names in `tunnels`.", extra={"sugar": "names"}),
+        dict[MemberName, Member],
+        Meta(
+            min_length=1,
+            description="Names in `tunnels`; `app@dublin`: the connectors of `app` at `dublin`.",
+            extra={"sugar": "names"},
+        ),
     ]
     steering: Annotated[
         Literal["proximity", "dynamic", "least_outstanding", "random", "weighted", "failover"],

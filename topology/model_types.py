@@ -8,6 +8,8 @@ from msgspec import Meta
 
 # A name is a DNS label: `NRT`, `tokyo` and `dublin` resolve inside the lab, and stand in socket paths.
 NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$"
+# A tunnel, or its connectors at one site.
+MEMBER_PATTERN = NAME_PATTERN.replace("$", r"(@[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?)?$")
 DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h)\s*$"
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What was measured, a comparison, a number with its unit.
@@ -19,6 +21,7 @@ RATE_BY_PATTERN = r"^(address|country|host|all|header:[a-z0-9!#$%&'*+.^_`|~-]+)$
 # In words, for messages.
 PATTERNS = {
     NAME_PATTERN: "a name of letters, digits and hyphens, 32 at most",
+    MEMBER_PATTERN: "the name of a tunnel, or TUNNEL@SITE for its connectors there",
     ASSERTION_PATTERN: "one comparison a line, such as 'availability >= 99.9%'",
     METHOD_PATTERN: "an HTTP method in capitals, such as GET or POST",
     RATE_BY_PATTERN: "address, country, host, all or header:name in small letters",

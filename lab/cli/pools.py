@@ -63,8 +63,9 @@ def pools(
     elif not rows:
         put("no load balancers in this world")
     else:
-        columns = ("POOL", "STEERING", "MEMBER", "STATE", f"PATH ms FROM {at}")
-        columns += ("CHECK ms", "UNDER WAY", "CHOSEN", "WHY")
+        path = f"PATH ms FROM {at}"
+        counts = ("CHECK ms", "UNDER WAY", "CHOSEN")
+        columns = ("POOL", "STEERING", "MEMBER", "STATE", path, *counts, "WHY")
         put_table(columns, [_cells(one) for one in rows], "llllrrrrl")
 
 
@@ -83,8 +84,13 @@ def pool_rows(
         }
         for name, pool in pools.items()
         for member in pool["members"]
-        for own in [[one for one in checks if one["tunnel"] == member["tunnel"]]]
+        for own in [[one for one in checks if member["tunnel"] in _covering(one)]]
     ]
+
+
+def _covering(check: dict[str, Any]) -> tuple[str, str]:
+    """The members that a checked connector belongs to: its tunnel, and its tunnel at its site."""
+    return check["tunnel"], f"{check['tunnel']}@{check['site']}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ STEERINGS: tuple[Steering, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One tunnel of a pool."""
+    """One tunnel of a pool, or its connectors at one site: a destination of routes."""
 
     tunnel: str
     weight: float = 1.0

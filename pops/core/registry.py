@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pops.config import Tunnel
+from pops.core.places import Place
 from routing.lsa import LsaExit
 from wire.tunnel_rpc import CAUSE_DUPLICATE, CAUSE_UNAUTHORIZED, Refusal, Registration
 
@@ -77,12 +78,17 @@ class Connection:
 
 
 class Registry:
-    """`tunnels` are the ones the world declares; nobody else may register."""
+    """`tunnels` are the ones the world declares; nobody else may register. `places`: what of them is a destination of
+    its own."""
 
-    def __init__(self, tunnels: Iterable[Tunnel], *, most: int) -> None:
+    def __init__(
+        self, tunnels: Iterable[Tunnel], *, most: int, places: Iterable[Place] = ()
+    ) -> None:
         self._tunnels = {tunnel.uuid.bytes: tunnel for tunnel in tunnels}
         self._secrets = {key: tunnel.secret_bytes for key, tunnel in self._tunnels.items()}
         self._by_tunnel: dict[str, dict[str, Connection]] = {}
+        self._places = {place.id: place for place in places}
+        self._place_ids = {(place.tunnel, place.site): place.id for place in self._places.values()}
         self._most = most
         self.count = 0
 
@@ -183,7 +189,10 @@ class Registry:
     ) -> Connection | None:
         """The connection for a new request: of those about as near as `preferred`, the one with
         the fewest streams. Draining and failing ones only when there is nothing else, `used` ones never."""
-        held = self._by_tunnel.get(tunnel)
+        place = self._places.get(tunnel)
+        held = self._by_tunnel.get(tunnel if place is None else place.tunnel)
+        if held and place is not None:
+            held = {name: one for name, one in held.items() if one.site == place.site}
         if not held:
             return None
         if used:
@@ -212,9 +221,11 @@ class Registry:
     def exits(self) -> tuple[LsaExit, ...]:
         """What the other PoPs are told. One that is left alone for now is to them as one that drains; the load is a
         power of two, so that it changes seldom."""
+        told = [(c.tunnel, c) for c in self]
+        told += [(place, c) for c in self if (place := self._place_ids.get((c.tunnel, c.site), ""))]
         return tuple(
             LsaExit(
-                c.tunnel,
+                tunnel,
                 c.name,
                 round(c.advertised_rtt_s * 1e6),
                 float(c.advertised_load),
@@ -222,7 +233,7 @@ class Registry:
                 c.up,
                 round(c.check_s * 1e6),
             )
-            for c in sorted(self, key=lambda c: (c.tunnel, c.name))
+            for tunnel, c in sorted(told, key=lambda one: (one[0], one[1].name))
         )
 
     def __iter__(self) -> Iterator[Connection]:

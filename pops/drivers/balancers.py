@@ -15,6 +15,7 @@ from hashlib import sha256
 from pops.config import Balancer, Health, PopConfig
 from pops.core.balancer import Condition, Member, Pool, State
 from pops.core.ingress import POOL
+from pops.core.places import destinations, place_id
 from pops.core.registry import Registry
 from pops.drivers.checks import Carrier, Checks
 from routing.api import Exit, Path
@@ -43,13 +44,14 @@ class Balancers:
         clock: Clock,
     ) -> None:
         ids = {tunnel.name: tunnel.id for tunnel in config.tunnels}
-        self.names = {tunnel.id: tunnel.name for tunnel in config.tunnels}
+        self.names = destinations(config)
         self.pools = {name: _pool(name, one, ids) for name, one in config.load_balancers.items()}
         # A tunnel in several pools is checked alike in all of them.
         self._health: dict[str, Health] = {}
         for balancer in config.load_balancers.values():
             for member in balancer.members:
-                self._health.setdefault(ids[member.tunnel], balancer.health)
+                for one in (ids[member.tunnel], place_id(ids[member.tunnel], member.site)):
+                    self._health.setdefault(one, balancer.health)
         self.outstanding: Counter[str] = Counter()
         self.chosen: Counter[tuple[str, str]] = Counter()  # (pool, tunnel's name)
         self._routes = routes
@@ -266,7 +268,7 @@ def mark(pool: str, tunnel: str) -> str:
 def _pool(name: str, balancer: Balancer, ids: Mapping[str, str]) -> Pool:
     return Pool(
         name,
-        tuple(Member(ids[one.tunnel], one.weight) for one in balancer.members),
+        tuple(Member(place_id(ids[one.tunnel], one.site), one.weight) for one in balancer.members),
         balancer.steering,
         affinity=balancer.affinity or "",
         affinity_s=balancer.affinity_s,

@@ -89,7 +89,7 @@ def _pools(pop: Pop) -> Iterator[Family]:
         "Successes in a row that a service that is checked from here still needs to be up again.",
         [(labels, float(patient.missing)) for labels, patient in patients],
     )
-    checked = sorted({names.get(tunnel, tunnel) for _, tunnel in members})
+    checked = sorted({labels["member"].partition("@")[0] for labels, _ in members})
     yield Counter(
         "popnet_pop_pool_checks",
         "Health checks of members whose tunnel ends here, by result.",

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from pops.config import PopConfig
+from pops.core.places import destinations
 from pops.drivers.algorithm import AlgorithmRunner, Guard, chosen
 from routing.api import Exit, Outcome, Path
 from routing.catalogue import algorithm
@@ -80,7 +81,7 @@ class Routes:
         self._wait_s = routing.flooding.recompute
         self._events = events
         self._clock = clock
-        self._names = {tunnel.id: tunnel.name for tunnel in config.tunnels}
+        self._names = destinations(config)
         self._live: set[tuple[str, str]] = set()
         self.exits: Mapping[str, Sequence[Exit]] = {}  # tunnel -> as all PoPs told of them
         self._begun = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from pops.core.places import destinations
 from routing.algorithms import direct
 from routing.api import Path
 from routing.explain import Explanation, stepwise
@@ -27,7 +28,7 @@ def _s(seconds: float) -> float:
 
 
 def _names(pop: Pop) -> dict[str, str]:
-    return {tunnel.id: tunnel.name for tunnel in pop.config.tunnels}
+    return destinations(pop.config)
 
 
 def _path(path: Path) -> dict[str, Any]:

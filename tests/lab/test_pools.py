@@ -93,6 +93,12 @@ DOWN = {"state": "down", "reason": "origin refused"}
             "its tunnel has no connection",
         ),
         (member("app", "down", "checks"), [], "down", "health checks"),
+        (
+            member("app@dublin", "up"),
+            [check("app", "dublin"), check("app", "boston", **DOWN, successes_missing=1)],
+            "up",
+            "",
+        ),
     ],
 )
 def test_state_and_why(

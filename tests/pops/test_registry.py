@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from pops.config import Tunnel
+from pops.core.places import Place, place_id
 from pops.core.registry import Connection, Registry
 from wire.tunnel_rpc import ClientInfo, Refusal, Registration
 
@@ -177,3 +178,25 @@ def test_the_load_is_told_in_powers_of_two_and_not_at_every_request(registry: Re
         if registry.measured(connection, 0.010, 0.0):
             told.append((streams, registry.exits()[0].load))
     assert told == [(2, 2.0), (4, 4.0), (9, 8.0), (4, 4.0), (0, 0.0)]
+
+
+def test_connectors_at_one_site_are_a_destination_of_their_own() -> None:
+    """One way to them, of the tunnel's; others tell of it beside the tunnel."""
+    identity = place_id(str(TUNNEL), "dublin")
+    place = Place(identity, str(TUNNEL), "app", "dublin")
+    registry = Registry([DECLARED], most=4, places=[place])
+    near, there = add(registry, 0, rtt_s=0.001), add(registry, 1, rtt_s=0.1)
+    near.site, there.site = "boston", "dublin"
+    assert registry.choose(str(TUNNEL), near.name) is near
+    assert registry.choose(identity, near.name) is there
+    assert registry.choose(identity, "", [there]) is None, "no other site's"
+    told = [(one.tunnel, one.connection) for one in registry.exits()]
+    assert sorted(told) == sorted(
+        [(str(TUNNEL), near.name), (str(TUNNEL), there.name), (identity, there.name)]
+    )
+    assert told == sorted(told)
+
+
+def test_a_site_without_a_name_is_the_whole_tunnel() -> None:
+    assert place_id(str(TUNNEL), "") == str(TUNNEL)
+    assert place_id(str(TUNNEL), "dublin") != place_id(str(TUNNEL), "boston")
