@@ -18,6 +18,7 @@ from lab.cli.app import Code, NameOption, NodeArgument, app, put, say
 from lab.connectors import connectors
 from lab.driver import Lab, LabError
 from lab.jsonlines import Connection
+from lab.standing import standing
 
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for what follows, and say how long it took.")
@@ -94,6 +95,9 @@ def vanish(node: NodeArgument, wait: WaitOption = True, name: NameOption = None)
     """Cut a node off: no packet in or out, nobody is told. `popnet start` brings it back."""
     lab = Lab.open(name)
     node = lab.node(node)
+    if _has_vanished(lab, node):
+        say(f"popnet: nothing to do: {node} has vanished already")
+        return
     watch = _Watch(lab, node) if wait else None
     lab.wan("vanish", node=node, on=True)
     _report(node, "vanished", watch)
@@ -106,14 +110,14 @@ def start(
     wait: WaitOption = True,
     name: NameOption = None,
 ) -> None:
-    """Bring a node back that was killed, drained or has vanished."""
+    """Bring a node back that was killed, drained, paused or has vanished."""
     lab = Lab.open(name)
     node = lab.node(node)
     started = time.monotonic()
-    lab.wan("vanish", node=node, on=False)
-    _let_drained_programs_end(lab, node)
     before = _starts(lab, node)
-    lab.supervisor("node", node=node, do="start", program=program)
+    if not _bring_back(lab, node, program):
+        say(f"popnet: nothing to do: {node} is {_state(lab, node)}")
+        return
     if not wait:
         put(f"{node} started")
         return
@@ -124,6 +128,28 @@ def start(
             )
         time.sleep(_LOOK_S)
     put(f"{node} ready in {time.monotonic() - started:.1f} s")
+
+
+def _bring_back(lab: Lab, node: str, program: str | None) -> bool:
+    """Whether there was anything to mend."""
+    returned = _has_vanished(lab, node)
+    lab.wan("vanish", node=node, on=False)
+    _let_drained_programs_end(lab, node)
+    resumed = False
+    for one in _programs(lab, node):
+        if one["state"] == "paused" and program in (None, one["name"]):
+            lab.supervisor("node", node=node, do="resume", program=one["name"])
+            resumed = True
+    started = bool(lab.supervisor("node", node=node, do="start", program=program)["changed"])
+    return returned or resumed or started
+
+
+def _has_vanished(lab: Lab, node: str) -> bool:
+    return any(one["node"] == node and one["vanished"] for one in lab.wan("status")["nodes"])
+
+
+def _state(lab: Lab, node: str) -> str:
+    return next(str(one["state"]) for one in standing(lab)["nodes"] if one["name"] == node)
 
 
 def _let_drained_programs_end(lab: Lab, node: str) -> None:
