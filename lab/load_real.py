@@ -43,6 +43,8 @@ class Asking:
         self._timeout_s = timeout_s
         self._last_s = 0.0
         self._begun = 0.0
+        # All that ever came in: what interrupts the waiting for more loses nothing.
+        self.collected: list[Sample] = []
         self._pending: dict[int, bytes] = {}
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._selector = selectors.DefaultSelector()
@@ -116,6 +118,7 @@ class Asking:
                 *lines, rest = (self._pending.get(key.fd, b"") + data).split(b"\n")
                 self._pending[key.fd] = rest
                 found += [Sample(**json.loads(line)) for line in lines]
+                self.collected += found[len(found) - len(lines) :]
         return found
 
     def stop(self) -> None:
@@ -145,11 +148,17 @@ class Asking:
 
 
 def send(
-    lab: Lab, plan: Plan, seconds: float, *, on_go: Callable[[], None] = lambda: None
+    lab: Lab,
+    plan: Plan,
+    seconds: float,
+    *,
+    on_go: Callable[[], None] = lambda: None,
+    on_interrupt: Callable[[float], None] | None = None,
 ) -> list[Sample]:
     """Ask what `plan` wants to have asked, for so long; all samples, in the order of their start.
 
-    `on_go` is called at the moment from which times count.
+    `on_go` is called at the moment from which times count. With `on_interrupt` the first Ctrl-C only ends the asking,
+    and is told with its time.
     """
     load = plan.world.load
     if load is None:
@@ -158,7 +167,15 @@ def send(
     with Asking(lab, planned, timeout_s=load.timeout, keep_alive=load.keep_alive) as asking:
         asking.go()
         on_go()
-        samples = asking.rest()
+        try:
+            asking.rest()
+        except KeyboardInterrupt:
+            if on_interrupt is None:
+                raise
+            on_interrupt(asking.now_s)
+            asking.stop()
+            asking.rest()
+        samples = asking.collected
     return sorted(samples, key=lambda sample: (sample.t_s, sample.visitor))
 
 

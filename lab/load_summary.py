@@ -93,7 +93,9 @@ class Group:
         figures["mean_ms"] = _ms(self.mean_s)
         for percent in QUANTILES:
             figures[f"p{percent}_ms"] = _ms(quantile(self.total_s, percent))
-        figures["ttfb_p50_ms"] = _ms(quantile(self.first_byte_s, 50))
+        figures["max_ms"] = _ms(quantile(self.total_s, 100))
+        for percent in QUANTILES:
+            figures[f"ttfb_p{percent}_ms"] = _ms(quantile(self.first_byte_s, percent))
         return figures
 
 
@@ -104,6 +106,7 @@ class Summary:
     hosts: Mapping[str, Group]
     paths: Mapping[str, float]
     causes: Mapping[str, int]
+    statuses: Mapping[int, int]
     outages: tuple[Outage, ...]
     recoveries: tuple[Recovery, ...]
     facts: Mapping[str, float] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Summary:
             "visitors": {name: group.to_dict() for name, group in self.visitors.items()},
             "hosts": {name: group.to_dict() for name, group in self.hosts.items()},
             "path_shares_pct": {name: _rounded(100 * share) for name, share in self.paths.items()},
+            "statuses": {str(status): count for status, count in self.statuses.items()},
             "failures": dict(self.causes),
             "outages": [
                 {"visitor": one.visitor, "at_s": one.begin_s, "length_s": _seconds(one.length_s)}
@@ -150,6 +154,10 @@ def summarise(
     for sample in ordered:
         if sample.cause:
             causes[sample.cause] = causes.get(sample.cause, 0) + 1
+    statuses: dict[int, int] = {}
+    for sample in ordered:
+        if sample.status:
+            statuses[sample.status] = statuses.get(sample.status, 0) + 1
     outages = tuple(find_outages(ordered))
     return Summary(
         everything=Group.of(ordered),
@@ -157,6 +165,7 @@ def summarise(
         hosts=_groups(ordered, "host"),
         paths=_most_first({name: count / len(good) for name, count in shares.items()}),
         causes=_most_first(causes),
+        statuses=dict(sorted(statuses.items())),
         outages=outages,
         recoveries=tuple(_recoveries(disturbances, outages)),
         facts=dict(facts or {}),

@@ -18,11 +18,12 @@ from topology.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """`events` are the lab's, from the start of the load to its end."""
+    """`events` are the lab's, from the start of the load to its end; `interrupted_s` is when Ctrl-C ended it, if so."""
 
     summary: Summary
     samples: tuple[Sample, ...]
     events: bytes
+    interrupted_s: float | None = None
 
 
 def play(lab: Lab, plan: Plan, until_s: float, *, timeline: bool) -> Played:
@@ -30,6 +31,11 @@ def play(lab: Lab, plan: Plan, until_s: float, *, timeline: bool) -> Played:
     happenings = checked(lab, plan, until_s) if timeline else ()
     since = lab.events_so_far()
     begun = 0.0
+    interrupted_s: float | None = None
+
+    def interrupted(at_s: float) -> None:
+        nonlocal interrupted_s
+        interrupted_s = at_s
 
     def go() -> None:
         nonlocal begun
@@ -37,17 +43,22 @@ def play(lab: Lab, plan: Plan, until_s: float, *, timeline: bool) -> Played:
             lab.wan("start_timeline", happenings=msgspec.to_builtins(happenings))
         begun = time.time()
 
+    samples: list[Sample] = []
     if plan.world.load is None:
         go()
-        time.sleep(until_s)
-        samples = []
+        try:
+            time.sleep(until_s)
+        except KeyboardInterrupt:
+            interrupted(time.time() - begun)
     else:
-        samples = load_real.send(lab, plan, until_s, on_go=go)
+        samples = load_real.send(lab, plan, until_s, on_go=go, on_interrupt=interrupted)
     events = list(lab.events(since=since))
     moves = [fact["t"] - begun for fact in events if fact["event"] in MOVES]
+    if interrupted_s is not None:
+        until_s = interrupted_s
     found = converged(disturbances(happenings, until_s), [at for at in moves if at >= 0])
     lines = b"".join(msgspec.json.encode(fact) + b"\n" for fact in events)
-    return Played(summarise(samples, found), tuple(samples), lines)
+    return Played(summarise(samples, found), tuple(samples), lines, interrupted_s)
 
 
 def checked(lab: Lab, plan: Plan, until_s: float) -> tuple[Happening, ...]:

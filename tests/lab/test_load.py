@@ -105,6 +105,14 @@ def test_a_group_of_nothing_has_no_figures() -> None:
     assert Group.of([]).to_dict()["p50_ms"] is None
 
 
+def test_the_summary_shows_statuses_and_every_figure_that_can_be_asserted() -> None:
+    summary = summarise([sample(1), sample(2, total_s=0.3), sample(3, cause="tcp: refused")])
+    told = summary.to_dict()
+    # Who got no answer has no status.
+    assert told["statuses"] == {"200": 2}
+    assert (told["max_ms"], told["ttfb_p99_ms"]) == (300.0, 50.0)
+
+
 @pytest.mark.parametrize(
     ("error", "status", "cause"),
     [
