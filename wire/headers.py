@@ -164,12 +164,13 @@ def _accepts_trailers(value: bytes) -> bool:
 
 
 def drop_forged(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """A visitor's headers without those that only the edge may set."""
-    return [
-        field
-        for field in headers
-        if field[0] not in FORGEABLE and not field[0].startswith(FORGEABLE_PREFIXES)
-    ]
+    """A visitor's headers without those that only the edge may set, `_` counted as `-` as services do."""
+    kept: Headers = []
+    for field in headers:
+        name = field[0].replace(b"_", b"-")
+        if name not in FORGEABLE and not name.startswith(FORGEABLE_PREFIXES):
+            kept.append(field)
+    return kept
 
 
 def drop_internal(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

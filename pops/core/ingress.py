@@ -72,6 +72,8 @@ _SCHEME = (b":scheme", b"https")
 _FIRST_PASS = (CDN_LOOP, LOOP_TOKEN)
 _IDENTITY = (b"accept-encoding", b"identity")
 _FORGED_PREFIXES = (b"cf-", b"x-forwarded-", b"popnet-", b"x-popnet-")
+# Between one hop and the next, or what frames a message.
+_NEVER_PASSED_ON = FORGEABLE | HOP_BY_HOP | {CDN_LOOP, b"content-length"}
 # `cdn-loop` is set anew, the others are read out and have their own place.
 _TAKEN = frozenset({b"host", b"expect", b"upgrade", CDN_LOOP, ALGORITHM}) | HOP_BY_HOP
 
@@ -219,6 +221,11 @@ class Ingress:
             elif name == b"accept-encoding":
                 encoding = value
                 out.append(field)
+            elif b"_" in name:
+                # WSGI and CGI (RFC 3875 section 4.1.18) make one variable of x_y and x-y.
+                dashed = name.replace(b"_", b"-")
+                if dashed not in _NEVER_PASSED_ON and not dashed.startswith(_FORGED_PREFIXES):
+                    out.append(field)
             elif name not in FORGEABLE and not name.startswith(_FORGED_PREFIXES):
                 out.append(field)
         host = _host_name(authority or host_field)

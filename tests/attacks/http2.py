@@ -7,10 +7,11 @@ answers. The generic cases follow the sections of RFC 9113 and RFC 7541, as conf
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tests.attacks.case import Case, Port
+from tests.attacks.http1 import FORGED, NONE_FORGED, UNDERSCORED, forged_at_the_connector
 from tests.attacks.raw import (
     CONTINUATION,
     DATA,
@@ -316,6 +317,17 @@ async def _window_tricks(target: Target) -> str:
     return await wire.expecting(1).outcome(1)
 
 
+def _forges(names: Sequence[str]) -> Callable[[Target], Awaitable[str]]:
+    async def play(target: Target) -> str:
+        target.connector.requests.clear()
+        wire = await target.h2("visitors")
+        await wire.send(_get(1, fields=[*REQUEST, *((name.lower(), "forged") for name in names)]))
+        status = await wire.expecting(1).outcome(1)
+        return f"{status}, {forged_at_the_connector(target)}"
+
+    return play
+
+
 def cases() -> list[Case]:
     found: list[Case] = []
     ports: tuple[Port, ...] = ("visitors", "tunnel", "overlay")
@@ -331,6 +343,10 @@ def cases() -> list[Case]:
                _sends(port, _get(3), opened=_get(5)), reaches=-1) for port in (ports[0], ports[2])),
         Case("3.4 no preface", "visitors", "an HTTP/1.1 request where HTTP/2 was agreed", "cut", CUT, _not_http2),
         Case("SNI and authority disagree", "visitors", "SNI of a name that is not served", "421", "421", _coalesced),
+        *(Case(f"forged internal fields{how}, over HTTP/2", "visitors", what, "none gets through", NONE_FORGED, _forges(names),
+               reaches=-1)
+          for how, what, names in (("", "17 fields that only the edge may send", FORGED),
+                                   (" with underscores", "cf_connecting_ip, x_forwarded-for ...", UNDERSCORED))),
         Case("slow reader", "visitors", "64 requests for 4 MB with a window of 0, then of 1", "others are served",
              "others are served meanwhile: 200, 200", _slow_reader, reaches=-1),
         Case("window tricks", "visitors", "the window of all streams 100 times up to 2^31-1 and down to 0",

@@ -88,6 +88,31 @@ def test_forged_fields_are_dropped_and_said_truly() -> None:
     assert "control-stream" not in text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cf_connecting_ip",
+        "cf_connecting-ip",
+        "x_forwarded_for",
+        "x-forwarded_for",
+        "x_real_ip",
+        "true_client_ip",
+        "cf_cloudflared_proxy_connection_upgrade",
+        "popnet_route",
+        "x_popnet_anything",
+        "cdn_loop",
+        "transfer_encoding",
+        "proxy_authorization",
+        "content_length",
+    ],
+)
+def test_underscores_do_not_carry_a_forged_field_past(name: str) -> None:
+    request = accepted(head((name, "6.6.6.6"), ("x_mine", "yes"), ("_", "1")))
+    assert "6.6.6.6" not in repr(request.headers)
+    assert values(request, "x_mine") == ["yes"]
+    assert values(request, "_") == ["1"]
+
+
 def test_hop_by_hop_fields_end_here_except_te_trailers() -> None:
     request = accepted(
         head(

@@ -101,6 +101,8 @@ def test_forged_and_internal_fields() -> None:
         (b"cf-connecting-ip", b"1.2.3.4"),
         (b"x-forwarded-for", b"1.2.3.4"),
         (b"cf-cloudflared-proxy-src", b"x"),
+        (b"cf_connecting_ip", b"1.2.3.4"),
+        (b"popnet_route", b"x"),
         (b"cdn-loop", b"cloudflare"),
         (b"cookie", b"a"),
     ]
