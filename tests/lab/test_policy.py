@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from lab import everywhere, pki, policy, policy_file
 from lab.cli import policy as command
-from lab.driver import LabError
+from lab.driver import Lab, LabError
 from lab.worlds import load_world
 from pops.core.ingress import Ingress
 from pops.core.rules import PolicyError, parse_policy
@@ -137,7 +137,7 @@ def lab_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     def make(silent: tuple[str, ...] = (), dead: tuple[str, ...] = ()) -> FakeLab:
         lab = FakeLab(tmp_path, silent, dead)
         labs.append(lab)
-        monkeypatch.setattr(command.Lab, "open", lambda *_, **__: lab)
+        monkeypatch.setattr(Lab, "open", lambda *_, **__: lab)
         return lab
 
     yield make
