@@ -8,6 +8,7 @@ import pytest
 
 from lab.assertions import check_all, parse_all
 from lab.drivers.virtual_run import play
+from lab.play import length
 from topology.load import load_world
 from topology.plan import Plan
 
@@ -29,3 +30,11 @@ def test_an_example_holds_what_it_asserts(name: str) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(EXAMPLES) >= 5
+
+
+def test_the_shortest_holds_as_the_command_plays_it_without_until() -> None:
+    name = min(EXAMPLES, key=lambda name: (not EXAMPLES[name].timeline, length(EXAMPLES[name])))
+    plan = EXAMPLES[name]
+    result = play(plan, length(plan))
+    verdicts = check_all(parse_all(plan.world.assert_), result.summary)
+    assert [verdict for verdict in verdicts if not verdict.held] == []
