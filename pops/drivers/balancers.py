@@ -191,7 +191,7 @@ def _state(condition: Condition) -> dict[str, object]:
         cause, reason = "requests", condition.alone_why
     elif state is State.DOWN:
         if not condition.exits:
-            cause, reason = "connections", "its tunnel has no connection"
+            cause, reason = "connections", "no PoP in reach holds a connection of it"
         elif not condition.up:
             cause = "checks"
         else:

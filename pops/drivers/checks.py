@@ -119,7 +119,7 @@ class Checks:
                 connector=key.rpartition("/")[2],
                 reason=reason or None,
                 successes_needed=patient.missing or None,
-                flapping=patient.flapping or None,
+                flapping=patient.flapping,
             )
         slower = any(
             abs(patient.check_s - one.check_s) > max(_CHANGE_S, _CHANGE_FACTOR * one.check_s)

@@ -87,10 +87,10 @@ DOWN = {"state": "down", "reason": "origin refused"}
         ),
         (member("app", "up"), [check("app", "dublin", flapping=True)], "up, flapping", ""),
         (
-            member("app", "down", "connections", reason="its tunnel has no connection"),
+            member("app", "down", "connections", reason="no PoP in reach holds a connection of it"),
             [],
             "down",
-            "its tunnel has no connection",
+            "no PoP in reach holds a connection of it",
         ),
         (member("app", "down", "checks"), [], "down", "health checks"),
         (

@@ -275,7 +275,7 @@ def test_why_a_service_is_down_is_known_where_it_is_checked(edge: Any, tmp_path:
         told = events(tmp_path / "events", "member_down")
         assert {one["connector"] for one in told} == {check["connector"]}
         assert [one.get("successes_needed") for one in told] == [2, 4]
-        assert [one.get("flapping") for one in told] == [None, True]
+        assert [one["flapping"] for one in told] == [False, True]
         text = generate_latest(registry(partial(collect, world.pops["A"]), process=False)).decode()
         labels = f'connector="{check["connector"]}",member="near",site=""'
         assert f"popnet_pop_pool_check_flapping{{{labels}}} 1.0" in text
