@@ -66,6 +66,8 @@ class Journey:
             "site": self.site,
             "connection": self.connection,
             "ray": self.ray,
+            "security": self.headers.get("popnet-security"),
+            "problem": self.headers.get("popnet-problem"),
             "total_ms": _ms(self.total_s),
             "emulated_ms": _ms(self.emulated_s),
             "processing_ms": _ms(self.total_s - self.emulated_s),

@@ -110,8 +110,11 @@ def show(told: Journey) -> None:
         stops.append(told.site)
     line = f"{told.status}  {' > '.join(stops)}   {told.total_s * 1e3:.1f} ms   ray {told.ray}"
     # A policy that has nothing to say of a request is not worth a word.
-    rule = told.headers.get("popnet-security", "")
-    put(line + (f"   security: {rule}" if rule.startswith("rule") else ""))
+    rule = told.headers.get("popnet-security", "no rule")
+    put(line + (f"   security: {rule}" if rule != "no rule" else ""))
+    problem = told.headers.get("popnet-problem")
+    if problem is not None:
+        put(problem)
     rows = [
         (
             phase.name,

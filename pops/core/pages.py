@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +21,8 @@ Headers = list[tuple[bytes, bytes]]
 
 # What a response says of the security rule that decided: "rule 2 allow".
 SECURITY_FIELD = b"popnet-security"
+# What the page says, in one line, for who looks at the head only. No origin's response has it.
+PROBLEM_FIELD = b"popnet-problem"
 
 
 class Failed(Enum):
@@ -188,6 +191,7 @@ def render(
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
+        (PROBLEM_FIELD, _in_a_line(problem)),
     ]
     if problem.rule:
         headers.append((SECURITY_FIELD, problem.rule.encode("latin-1", "replace")))
@@ -195,6 +199,15 @@ def render(
         # Whole seconds (RFC 9110 section 10.2.3), and not a moment too early.
         headers.append((b"retry-after", b"%d" % math.ceil(problem.retry_after_s)))
     return headers, body
+
+
+# A detail may hold what a visitor wrote.
+_no_text = re.compile(rb"[\x00-\x1f\x7f]").sub
+
+
+def _in_a_line(problem: Problem) -> bytes:
+    text = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
+    return _no_text(b"?", text.encode("latin-1", "replace")).strip()
 
 
 def _html(problem: Problem, ray: str, me: str, way: str) -> bytes:

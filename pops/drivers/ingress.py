@@ -307,7 +307,14 @@ class IngressExchange(Exchange):
         elapsed = now - self.sent_at if self.sent_at else None
         status, way = b"%d" % problem.status, self.path or (proxy.me,)
         proxy.recent.add(now, elapsed, address, request, status, way, ("", ""), problem.code)
-        self.refuse(problem, request.ray, request.accept, self.path, head=request.method == b"HEAD")
+        self.refuse(
+            problem,
+            request.ray,
+            request.accept,
+            self.path,
+            head=request.method == b"HEAD",
+            rule=request.rule,
+        )
 
     def dawdles(self, splice: Splice, now: float) -> Problem | None:
         """A body in drops holds a request open at every hop. Who has begun to answer seems to want it so."""
@@ -331,13 +338,16 @@ class IngressExchange(Exchange):
         path: tuple[str, ...],
         *,
         head: bool = False,
+        rule: str = "",
     ) -> None:
+        """`rule`: the one that had let the request pass."""
         proxy = self.proxy
         headers, body = pages.render(problem, ray=ray, me=proxy.me, path=path, accept=accept)
         elapsed = proxy.clock() - self.sent_at if self.sent_at else None
         way = path or (proxy.me,)
         headers += (
             (b"cf-ray", f"{ray}-{proxy.me}".encode()),
+            *_security_field(rule),
             (b"server-timing", server_timing(way, elapsed, self.timings)),
             *_way_fields(way, "", "", "", self.attempts),
         )

@@ -23,7 +23,7 @@ def collect(pop: Pop) -> Iterator[Family]:
     yield from _hardening(pop)
     yield Counter(
         "popnet_pop_security_verdicts",
-        "Requests by the security rule that decided, and whether they passed.",
+        "Requests by the security rule that decided, passed or refused, and by each that logged them.",
         [
             ({"rule": rule, "verdict": verdict}, count)
             for (rule, verdict), count in sorted(pop.security.hits.items())

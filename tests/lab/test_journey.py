@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.cli import tracing
 from lab.journey import journey, server_timing
 
 RTT = {
@@ -93,3 +94,38 @@ def test_a_connector_that_does_not_tell_the_origin_time_keeps_it_in_its_leg() ->
 )
 def test_server_timing(value: str, metrics: list[tuple[str, float, str]]) -> None:
     assert server_timing(value) == metrics
+
+
+@pytest.mark.parametrize(
+    ("fields", "first", "second"),
+    [
+        ([], "", ""),
+        ([["popnet-security", "no rule"]], "", ""),
+        ([["popnet-security", "rule 2 allow"]], "   security: rule 2 allow", ""),
+        (
+            [["popnet-security", "no rule; logged by rule 1 watch"]],
+            "   security: no rule; logged by rule 1 watch",
+            "",
+        ),
+        (
+            [["popnet-security", "policy unreadable"], ["popnet-problem", "Forbidden: it is so"]],
+            "   security: policy unreadable",
+            "Forbidden: it is so",
+        ),
+        ([["popnet-problem", "The tunnel is not connected"]], "", "The tunnel is not connected"),
+    ],
+)
+def test_a_trace_shows_the_rule_and_why_the_edge_answered_itself(
+    capsys: pytest.CaptureFixture[str], fields: list[list[str]], first: str, second: str
+) -> None:
+    headers = [["popnet-path", "NRT"], ["cf-ray", "1-NRT"], *fields]
+    told = journey("https://x.example/", "tokyo", "NRT", None, visit(headers, 0.0055), rtt_s)
+    tracing.show(told)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("ray 1-NRT" + first)
+    assert lines[1] == second if second else lines[1].startswith("PHASE")
+    shown = told.to_dict()
+    assert (shown["security"], shown["problem"]) == (
+        told.headers.get("popnet-security"),
+        second or None,
+    )

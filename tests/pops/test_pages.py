@@ -56,6 +56,16 @@ def test_nothing_of_a_request_becomes_markup() -> None:
     assert "<script>" not in body
 
 
+def test_the_head_says_in_one_line_what_the_page_says() -> None:
+    assert page(pages.pool_down("www"))[0]["popnet-problem"] == (
+        "No service of this pool is up: load balancer www"
+    )
+    no_tunnel = pages.from_fault(Fault(FaultCode.NO_TUNNEL, "NRT"))
+    assert page(no_tunnel)[0]["popnet-problem"] == "The tunnel is not connected"
+    told = page(pages.unknown_host("a\r\nset-cookie: b\x7f\u20ac"))[0]["popnet-problem"]
+    assert told == "No such site here: a??set-cookie: b?? is not served here"
+
+
 @pytest.mark.parametrize("code", list(FaultCode))
 def test_every_fault_has_a_page(code: FaultCode) -> None:
     fields, body = page(pages.from_fault(Fault(code, "LHR", "x")))

@@ -12,6 +12,7 @@ import pytest
 
 from pops.core.rules import PolicyError
 
+HOST = "app.example.com"
 SECRET = "a long secret"
 POLICY = {
     "version": 3,
@@ -57,6 +58,38 @@ def test_a_refused_request_goes_nowhere(edge: Any, policy: str) -> None:
         passed = await visitor.fetch("/x")
         assert (passed.status, passed.get("popnet-security")) == (200, "rule 5 the rest")
         assert sum(relayed.values()) == 1
+
+    edge(scenario)
+
+
+def test_an_answer_of_the_edge_itself_names_the_rule_too(edge: Any, policy: str) -> None:
+    async def scenario(world: Any) -> None:
+        await world.start("A", policy=policy)
+        visitor = await world.visitor("A")
+        answer = await visitor.fetch("/x")
+        assert (answer.status, answer.get("popnet-security")) == (530, "rule 5 the rest")
+        assert answer.get("popnet-problem") == "The tunnel is not connected"
+        # No rule has judged what is no request.
+        strange = await visitor.fetch("/x", method="TRACE")
+        assert (strange.status, strange.get("popnet-security")) == (405, "")
+        names = [name for name, _ in (await visitor.fetch("/admin/x")).headers]
+        assert names.count(b"popnet-security") == 1
+
+    edge(scenario)
+
+
+def test_a_pool_that_is_down_names_the_rule_too(edge: Any, policy: str) -> None:
+    async def scenario(world: Any) -> None:
+        await world.start(
+            "A",
+            policy=policy,
+            hosts={HOST: {"load_balancer": "www"}},
+            load_balancers={"www": {"members": [{"tunnel": "app"}], "steering": "failover"}},
+        )
+        visitor = await world.visitor("A")
+        answer = await visitor.fetch("/x")
+        assert (answer.status, answer.get("popnet-security")) == (503, "rule 5 the rest")
+        assert answer.get("popnet-problem") == "No service of this pool is up: load balancer www"
 
     edge(scenario)
 
