@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from lab.cli.app import (
     say,
 )
 from lab.driver import Lab, LabError, known
+from pops.core.records import Records, parse_records
 
 _RULES = """A rule says what a request must be like, and one action; the first rule that matches decides:
 
@@ -198,8 +200,8 @@ def try_policy(
     if pop is None:
         raise LabError(f"{node.name} lands at no PoP")
     host, path = _split(url)
-    names = [one["name"] for one in lab.admin(pop, "GET", "/records").json()]
-    known(host, names, "host name")
+    records = Records(pop, parse_records(lab.admin(pop, "GET", "/records").body))
+    host = known(host, [one.name for one in records.present()], "host name")
     fields = {}
     for one in header or ():
         key, colon, value = one.partition(":")
@@ -246,7 +248,7 @@ def token(
     popnet policy token lab > token; popnet curl --from tokyo -- -H @token https://app.example.com/admin/
     """
     lab = open_lab(name)
-    token_name = known(token_name, policy_live.access(lab).service_tokens, "service token")
+    token_name = _declared(token_name, policy_live.access(lab).service_tokens, "service_tokens")
     fields = {
         "CF-Access-Client-Id": policy.token_id(token_name),
         "CF-Access-Client-Secret": policy.token_secret(lab.plan, token_name),
@@ -267,5 +269,11 @@ def certificate(
 ) -> None:
     """The file with a client certificate and its key, for `curl --cert`."""
     lab = open_lab(name)
-    declared = policy_live.access(lab).certificates
-    put(str(policy_live.certificate(lab, known(certificate_name, declared, "client certificate"))))
+    declared = _declared(certificate_name, policy_live.access(lab).certificates, "certificates")
+    put(str(policy_live.certificate(lab, declared)))
+
+
+def _declared(name: str, names: Sequence[str], section: str) -> str:
+    if not names:
+        raise LabError(f"access.{section} of the policy in force names none")
+    return known(name, names, f"name in access.{section}")

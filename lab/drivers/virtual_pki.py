@@ -34,7 +34,7 @@ def _key() -> Ed25519PrivateKey:
 def write(
     directory: Path, hosts: Iterable[str], pops: Iterable[str], clients: Iterable[str] = ()
 ) -> None:
-    """The files that `lab.pki.write` makes."""
+    """The files that `lab.pki.write` makes, but for the key of the authority: nobody is added later."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = _authority()
     (directory / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))

@@ -24,6 +24,7 @@ from lab.cli import policy as command
 from lab.driver import Lab, LabError
 from lab.worlds import load_world
 from pops.core.ingress import Ingress
+from pops.core.records import Record, encode_records
 from pops.core.rules import PolicyError, parse_policy
 from pops.drivers.security import Security
 from runtime.events import EventLog
@@ -370,7 +371,10 @@ def test_credentials_are_those_of_the_policy_in_force(lab_with: Callable[..., Fa
     )
     certificate.verify_directly_issued_by(authority)
     assert path.stat().st_mode & 0o077 == 0
-    assert "no service token 'lab'" in refused("token", "lab")
+    assert "no name in access.service_tokens 'lab'" in refused("token", "lab")
+    popnet("set", lab.file("security: []\naccess: {certificates: []}\n"))
+    told = "access.certificates of the policy in force names none"
+    assert refused("certificate", "carol") == told
 
 
 def test_what_is_asked_about_has_to_be_a_url() -> None:
@@ -389,7 +393,10 @@ def test_a_question_keeps_the_method_as_it_was_asked(
 
     def admin(_: str, method: str, target: str, body: bytes | None = None) -> Any:
         if target == "/records":
-            return SimpleNamespace(json=lambda: [{"name": "app.example.com"}])
+            body = encode_records(
+                [Record(0, "", "app.example.com", "app"), Record(2, "NRT", "gone.example.com")]
+            )
+            return SimpleNamespace(body=body)
         asked.append(msgspec.json.decode(body or b""))
         verdict = {"name": "rule 1 allow", "status": 0, "detail": ""}
         return SimpleNamespace(status=200, json=lambda: verdict)
@@ -399,6 +406,7 @@ def test_a_question_keeps_the_method_as_it_was_asked(
     lab.wan = lambda *_, **__: {"rows": [{"visitor": "tokyo", "lands": "NRT"}]}
     popnet("test", "https://app.example.com/", "--from", "tokyo", "--request", "get")
     assert asked[0]["method"] == "get"
+    assert "no host name" in refused("test", "https://gone.example.com/", "--from", "tokyo")
 
 
 def test_a_world_is_not_brought_up_with_keys_that_no_pop_can_use(tmp_path: Path) -> None:
