@@ -9,7 +9,7 @@
     configs.py, pki.py   the files that processes are started with
     rundir.py            where a lab lives on disk, and how its processes are found
     driver.py            `Lab`: a running lab for programs; connectors.py, rtts.py, metrics.py ask more of it
-    jsonlines.py, adminhttp.py   how the processes are talked to; everywhere.py: all PoPs at once; records.py: their names
+    jsonlines.py, adminhttp.py   how the processes are talked to; everywhere.py: all PoPs at once; records.py: names
     origin.py, websocket.py      the hello service of a site
     probes/, journey.py, fidelity.py   measuring from inside a node, and what the measurements tell
     play*.py, load*.py   a world's timeline and load by any driver, and what they come to

@@ -16,6 +16,9 @@ from lab.cli import pools
 from lab.cli.app import app
 from lab.driver import LabError
 from lab.everywhere import Told
+from lab.sites import site_of
+from topology.load import parse_world
+from topology.plan import Plan
 
 
 def member(tunnel: str, state: str, cause: str | None = None, **more: Any) -> dict[str, Any]:
@@ -150,3 +153,20 @@ def test_json_has_the_checks_with_the_pop_that_makes_them() -> None:
 
 def test_help_has_an_example() -> None:
     assert "popnet pools --at" in CliRunner().invoke(app, ["pools", "--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("pool", "site"),
+    [("[app@dublin]", "dublin"), ("[app]", None), ("[app@dublin, app@boston]", None)],
+)
+def test_a_host_name_of_one_site_has_that_site(pool: str, site: str | None) -> None:
+    world = f"""
+popnet: 1
+pops: {{LHR: {{region: 1}}, FRA: {{region: 2}}}}
+visitors: [london]
+sites: {{dublin: {{service: hello}}, boston: {{service: hello}}}}
+tunnels: {{app: {{site: [dublin, boston]}}}}
+dns: {{www.example.com: {{load_balancer: www}}}}
+load_balancers: {{www: {{pool: {pool}}}}}
+"""
+    assert site_of(Plan.of(parse_world(world)), "www.example.com") == site
