@@ -18,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from topology.problems import Problem, WorldError, shown
+from topology.syntax import Fault, fault
 
 Path = tuple[str | int, ...]
 Spot = tuple[int, int]
@@ -116,17 +117,12 @@ def parse(text: str, file: str) -> Document:
             warnings.simplefilter("ignore", ReusedAnchorWarning)
             root = yaml.compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        began = error.context_mark.line + 1 if error.context_mark else line
-        since = f"(since line {began})" if began != line else None
-        found = " ".join(filter(None, [error.context, since, error.problem]))
-        raise WorldError([_syntax(file, line, column, found)]) from error
+        raise WorldError([_syntax(file, fault(error, text))]) from error
     except Exception as error:
         # Of texts far from YAML, the library says so with whatever failed inside it: `%YAML 1.9` with an
         # AssertionError, "\\UFFFFFFFF" with an OverflowError, a thousand brackets with a RecursionError.
         found = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise WorldError([_syntax(file, 1, 1, found)]) from error
+        raise WorldError([_syntax(file, Fault(1, 1, found, "YAML 1.2"))]) from error
     return read(root, file)
 
 
@@ -139,8 +135,9 @@ def read(root: Node | None, file: str, most: int | None = None) -> Document:
     return document
 
 
-def _syntax(file: str, line: int, column: int, found: str) -> Problem:
-    return Problem(file=file, line=line, column=column, key="", found=found, allowed="YAML 1.2")
+def _syntax(file: str, found: Fault) -> Problem:
+    line, column, what, allowed = found
+    return Problem(file=file, line=line, column=column, key="", found=what, allowed=allowed)
 
 
 def _spot(node: Node) -> Spot:

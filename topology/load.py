@@ -44,6 +44,9 @@ def parse_world(
 def world_of(document: Document, *checks: Check, directory: Path | None = None) -> World:
     """The world that a document describes. Raises WorldError."""
     cleaned = shaped(document, World)
+    if isinstance(document.data, dict) and "pops" not in document.data:
+        # Everything refers to PoPs: whatever else is wrong will be seen when there are some.
+        raise document.error()
     # What is required and missing has been noted; with a stand-in the rest can be checked as well.
     world = msgspec.convert({"popnet": 1, "pops": {}, **cleaned}, World)
     check(document, world)
@@ -140,5 +143,5 @@ def _python_files(beside: Path, directory: Path) -> list[Path]:
 
 def _unreadable(file: str, found: str) -> Problem:
     return Problem(
-        file=file, line=1, column=1, key="", found=found, allowed="a readable world file in UTF-8"
+        file=file, line=0, column=0, key="", found=found, allowed="a readable world file in UTF-8"
     )

@@ -16,6 +16,13 @@ from topology.problems import either, near_miss, shown
 # What events, commands and programs already call something else than a node of the world.
 RESERVED = ("wan", "lab", "all", "localhost", "region1", "region2")
 KINDS = {"pops": "PoP", "visitors": "visitor", "sites": "site"}
+_SECTIONS = {
+    "visitor": "visitors",
+    "site": "sites",
+    "tunnel": "tunnels",
+    "load balancer": "load_balancers",
+    "name in dns": "dns",
+}
 
 # Names in file order, quick to look one up in.
 Ordered = dict[str, None]
@@ -26,6 +33,7 @@ class Names:
 
     def __init__(self, document: Document) -> None:
         self._document = document
+        self._missing: set[str] = set()
         by_section: dict[str, Ordered] = {}
         for path in document.keys:
             if len(path) == 2:
@@ -41,9 +49,17 @@ class Names:
     def check(
         self, path: Path, name: str, among: Collection[str], kind: str, *, at_key: bool = False
     ) -> bool:
-        """Whether the name is one of `among`; notes a problem when it is not."""
+        """Whether the name is one of `among`; notes a problem when it is not. A section that is missing is one."""
         if name in among:
             return True
+        section = _SECTIONS.get(kind, "")
+        if section and not among and not self._document.said((section,)):
+            if section not in self._missing:
+                self._missing.add(section)
+                allowed = f"none: there is no section `{section}`"
+                found = f"{shown(name)}, which is no {kind}"
+                self._document.problem(path, found, allowed, at_key=at_key)
+            return False
         found, allowed = f"{shown(name)}, which is no {kind}", either(among)
         self._document.problem(path, found, allowed, near_miss(name, among), at_key=at_key)
         return False

@@ -13,7 +13,10 @@ def _visible(character: str) -> str:
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One thing to mend. `str` is one line that editors and terminals can follow to the place."""
+    """One thing to mend. `str` is one line that editors and terminals can follow to the place.
+
+    Line 0: it is the file itself, which cannot be read.
+    """
 
     file: str
     line: int
@@ -24,6 +27,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
     def __str__(self) -> str:
+        if not self.line:
+            return f"{self.file}: {self.found}"
         where = f"{self.file}:{self.line}:{self.column}: "
         key = f"{self.key}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""

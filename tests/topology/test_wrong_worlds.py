@@ -235,9 +235,6 @@ def test_wrong_world(case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "column", "found"),
     [
-        ("pops: [LHR\nvisitors: []\n", 2, 1, "flow sequence"),
-        ("pops:\n\tLHR: {}\n", 2, 1, "cannot start any token"),
-        ('name: "popnet\n', 2, 1, "quoted scalar (since line 1)"),
         ("a: *nobody\n", 1, 4, "undefined alias"),
         ("popnet: 1\n--- \npopnet: 1\n", 2, 1, "another document"),
         ("%YAML 1.9\n---\na: b\n", 1, 1, "minor"),
@@ -253,6 +250,38 @@ def test_what_is_not_yaml(text: str, line: int, column: int, found: str) -> None
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[]\n", "hello\n", "3\n"])
 def test_what_is_no_world_at_all(text: str) -> None:
     assert "popnet: 1" in problems(text)[0].allowed
+
+
+INDENTED = "indented otherwise than line "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "found", "allowed"),
+    [
+        ("pops:\n  LHR: {}\n   FRA: {}\n", 3, 4, INDENTED + "2", "as many spaces"),
+        ("pops:\n    LHR: {}\n# no\n  FRA: {}\n", 4, 3, INDENTED + "2", "as many spaces"),
+        ("  popnet: 1\npops: []\n", 2, 1, INDENTED + "1", "as many spaces"),
+        ("popnet: 1\n  pops: []\n", 2, 3, INDENTED + "1", "as many spaces"),
+        ("visitors:\n    - tokyo\n  - oslo\n", 3, 3, INDENTED + "2", "as many spaces"),
+        ("a:\n  - at: 1s\n    kill: LHR\n   - at: 2s\n", 4, 4, INDENTED + "2", "as many spaces"),
+        ("a:\n  - at: 1s\n   kill: LHR\n", 3, 4, INDENTED + "2", "as many spaces"),
+        ("sites:\n  dublin: {}\n  - oslo\n", 3, 3, "a member of a list among keys", "keys only"),
+        ("pops:\n\tLHR: {}\n", 2, 1, "a tab", "spaces"),
+        ("popnet: 1\npops\n  LHR: {}\n", 2, 1, "'pops' without a colon", "KEY: VALUE"),
+        ("pops:[LHR]\nvisitors: []\n", 1, 1, "'pops:[LHR]' without a colon", "KEY: VALUE"),
+        ("pops: [LHR\nvisitors: []\n", 2, 9, "no ']' for the '[' in line 1", "']'"),
+        ("pops: {LHR: {}\nvisitors: []\n", 2, 1, "no '}' for the '{' in line 1", "'}'"),
+        ("pops: {LHR: {}}}\n", 1, 16, "'}' that closes nothing", "one for each"),
+        ('name: "popnet\n', 2, 1, "quoted text that begins in line 1", "closing quote"),
+        ("name: @x\n", 1, 7, "'@'", "in quotes"),
+        ("name: a: b\n", 1, 8, "a second colon", "in quotes"),
+    ],
+)
+def test_slips_of_yaml(text: str, line: int, column: int, found: str, allowed: str) -> None:
+    problem = only(text)
+    assert (problem.line, problem.column) == (line, column), str(problem)
+    assert found in problem.found
+    assert allowed in problem.allowed
 
 
 def test_a_control_character_is_a_problem() -> None:
@@ -320,6 +349,7 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert problem.file.endswith("no.yaml")
     assert problem.found == "No such file or directory"
+    assert str(problem) == f"{tmp_path / 'no.yaml'}: No such file or directory"
 
 
 def test_file_that_is_not_text(tmp_path: Path) -> None:
@@ -358,6 +388,18 @@ def test_nobody_reads_more_than_some_problems() -> None:
 def test_a_number_that_json_cannot_carry() -> None:
     assert only(GOOD + f"seed: {2**63}\n").allowed == "a whole number of at most 64 bits"
     assert parse_world(GOOD + f"seed: {2**63 - 1}\n").seed == 2**63 - 1
+
+
+def test_a_missing_section_is_told_once() -> None:
+    """Not again by all that refers to it."""
+    no_pops = "".join(line for line in GOOD.splitlines(True) if not line.startswith("pops"))
+    assert [problem.key for problem in problems(no_pops)] == ["pops"]
+    no_tunnels = "".join(line for line in GOOD.splitlines(True) if not line.startswith("tunnels"))
+    problem = only(no_tunnels + "load_balancers: {www: {pool: [app]}}\n")
+    assert (problem.key, problem.allowed) == (
+        "dns.app.example.com.tunnel",
+        "none: there is no section `tunnels`",
+    )
 
 
 def test_a_world_without_pops_is_told_once() -> None:
