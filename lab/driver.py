@@ -271,6 +271,6 @@ def known(name: str, names: Iterable[str], kind: str) -> str:
     folded = {candidate.casefold(): candidate for candidate in candidates}
     if (other := folded.get(name.casefold())) is not None:
         return other
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(candidates)}"
     raise LabError(f"no {kind} {name!r} in this world; {hint}")

@@ -32,6 +32,8 @@ def share(option: str, text: str) -> float:
 
 
 def _quantity(option: str, text: str, units: Mapping[str, float], example: str) -> float:
+    if text.strip().startswith("-"):
+        raise LabError(f"{option}: found {text!r}, allowed: 0 or more, such as {example}")
     match = _NUMBER.fullmatch(text.strip())
     factor = units.get(match[2].lower()) if match else None
     if match is None or factor is None:

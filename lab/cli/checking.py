@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +39,13 @@ def validate(
         return
     world = plan.world
     put(
-        f"{file}: fine. {len(world.pops)} PoPs, {len(world.visitors)} visitors, {len(world.sites)} sites, "
-        f"{len(world.tunnels)} tunnels, {len(world.dns)} host names"
+        f"{file}: fine. {_count(world.pops, 'PoP')}, {_count(world.visitors, 'visitor')}, "
+        f"{_count(world.sites, 'site')}, {_count(world.tunnels, 'tunnel')}, {_count(world.dns, 'host name')}"
     )
+
+
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" + ("s" if len(things) != 1 else "")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -30,11 +31,9 @@ def _ends(lab: Lab, words: list[str]) -> dict[str, Any]:
     """How the wan process names what is meant: {"from", "to", "both"} or {"access"}."""
     match [part for word in words for part in word.split(":")], len(words):
         case [source, destination], how_many:
-            return {
-                "from": lab.node(source),
-                "to": lab.node(destination),
-                "both": how_many == 2,
-            }
+            if (a := lab.node(source)) == (b := lab.node(destination)):
+                raise LabError(f"{a} {b} is no link; allowed: two different nodes")
+            return {"from": a, "to": b, "both": how_many == 2}
         case [node], 1:
             return {"access": lab.node(node)}
     raise LabError(
@@ -64,7 +63,9 @@ def set_link(
     ] = None,
     reorder: Annotated[str | None, typer.Option(help="Packets that overtake: 1%.")] = None,
     duplicate: Annotated[str | None, typer.Option(help="Packets that come twice: 1%.")] = None,
-    mtu: Annotated[int | None, typer.Option(help="Largest packet in bytes.")] = None,
+    mtu: Annotated[
+        int | None, typer.Option(min=68, max=65535, help="Largest packet in bytes.")
+    ] = None,
     down: Annotated[
         bool | None, typer.Option("--down/--up", help="Nothing passes; or passes again.")
     ] = None,
@@ -81,13 +82,15 @@ def set_link(
     if rtt is not None:
         if not where.get("both"):
             raise LabError("--rtt needs both directions (A B); for one way say --one-way")
+        if one_way is not None:
+            raise LabError("--rtt and --one-way both say the delay; allowed: one of them")
         fields["rtt_s"] = quantities.duration("--rtt", rtt)
     if one_way is not None:
         fields["one_way_s"] = quantities.duration("--one-way", one_way)
     if jitter is not None:
         fields["jitter_s"] = quantities.duration("--jitter", jitter)
     if rate is not None:
-        fields["rate_bps"] = None if rate == "unlimited" else quantities.rate("--rate", rate)
+        fields["rate_bps"] = _rate(rate)
     if queue is not None:
         fields["queue_s"] = quantities.duration("--queue", queue)
     for option, text in (("loss", loss), ("reorder", reorder), ("duplicate", duplicate)):
@@ -103,18 +106,36 @@ def set_link(
     _show(lab, _pairs(where), Format.table)
 
 
+def _rate(text: str) -> float | None:
+    if text == "unlimited":
+        return None
+    rate = quantities.rate("--rate", text)
+    if not rate:
+        raise LabError(f"--rate: found {text!r}, allowed: more than 0; --down lets nothing pass")
+    return rate
+
+
 @link_app.command()
 def show(
     ends: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[A B | A:B | NODE]", help="Without: every link in use or changed."),
+        typer.Argument(
+            metavar="[A B | A:B | NODE]",
+            help="NODE: its access, and its links in use or changed. Without: all links in use or changed.",
+        ),
     ] = None,
     name: NameOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """Show links: declared and current values, and what they carried and dropped."""
     lab = open_lab(name)
-    _show(lab, _pairs(_ends(lab, ends)) if ends else None, output)
+    chosen = _ends(lab, ends) if ends else None
+    pairs = None if chosen is None else _pairs(chosen)
+    if chosen is not None and pairs is not None and "access" in chosen:
+        # Most of its links nobody uses; those would only hide the others.
+        used = [(link["from"], link["to"]) for link in lab.wan("links")["links"]]
+        pairs += [[a, b] for a, b in used if a and b and chosen["access"] in (a, b)]
+    _show(lab, pairs, output)
 
 
 @link_app.command()
@@ -196,7 +217,10 @@ def catchment(
     ] = None,
 ) -> None:
     """Show at which PoP each visitor lands, and what a nearer one would save. RTTs in ms, there and back."""
-    rows = open_lab(name).wan("catchment", address=address)["rows"]
+    lab = open_lab(name)
+    if address is not None and address not in [one.address for one in lab.plan.anycast]:
+        raise LabError(f"--address: found {address!r}, allowed: {_addresses(lab)}")
+    rows = lab.wan("catchment", address=address)["rows"]
     if output is Format.json:
         put_json(rows)
         return
@@ -217,3 +241,13 @@ def catchment(
             )
         )
     put_table(("VISITOR", "LANDS", "RTT", "NEAREST", "EXTRA"), cells, "llrlr")
+
+
+def _addresses(lab: Lab) -> str:
+    visitors, names, *rest = lab.plan.anycast
+    # The addresses of a region have its PoPs as members.
+    regions = [
+        [one.address for one in group] for _, group in groupby(rest, lambda one: one.members)
+    ]
+    ranges = [f"{region[0]} to {region[-1]}" for region in regions]
+    return f"{visitors.address} (visitors), {names.address} (DNS), {' or '.join(ranges)} (tunnels)"

@@ -26,6 +26,11 @@ def test_durations_without_a_sense_are_refused_by_name(text: str) -> None:
         quantities.duration("--rtt", text)
 
 
+def test_less_than_nothing_is_said_to_be() -> None:
+    with pytest.raises(LabError, match="found '-5ms', allowed: 0 or more"):
+        quantities.duration("--rtt", "-5ms")
+
+
 def test_shares() -> None:
     assert quantities.share("--loss", "2%") == pytest.approx(0.02)
     assert quantities.share("--loss", "0.5") == pytest.approx(0.005)
@@ -38,8 +43,9 @@ def test_names_are_found_in_any_case_and_near_misses_are_told() -> None:
     assert known("nrt", names, "node") == "NRT"
     with pytest.raises(LabError, match="did you mean sao-paulo"):
         known("sau-paulo", names, "node")
-    with pytest.raises(LabError, match="known: NRT, tokyo, sao-paulo"):
-        known("quito", names, "node")
+    for far in ("quito", "foo"):
+        with pytest.raises(LabError, match="known: NRT, tokyo, sao-paulo"):
+            known(far, names, "node")
 
 
 def test_every_command_is_found_in_its_module() -> None:

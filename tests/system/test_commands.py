@@ -95,7 +95,7 @@ def test_a_missing_lab_has_its_own_code(s: Popnet) -> None:
 
 
 def test_validate(s: Popnet, world: Path, tmp_path: Path) -> None:
-    assert "3 PoPs, 2 visitors, 1 sites" in s("validate", str(world))
+    assert "3 PoPs, 2 visitors, 1 site, 1 tunnel" in s("validate", str(world))
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(SMALL_WORLD.replace("site: dublin", "site: dublim"))
     told = s("validate", str(wrong), code=2)
