@@ -73,7 +73,7 @@ def pool_rows(
     at: str, pools: dict[str, Any], checks: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """One for each member: as the PoP `at` sees it, with the checks that any PoP makes of it."""
-    return [
+    rows = [
         {
             "pool": name,
             "steering": pool["steering"],
@@ -86,6 +86,7 @@ def pool_rows(
         for member in pool["members"]
         for own in [[one for one in checks if member["tunnel"] in _covering(one)]]
     ]
+    return [{**row, "why": list(_why(row))} for row in rows]
 
 
 def _covering(check: dict[str, Any]) -> tuple[str, str]:
@@ -103,7 +104,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['check_ms']:.1f}" if row["check_ms"] else "-",
         str(row["outstanding"]),
         str(row["chosen"]),
-        "; ".join(_why(row)),
+        "; ".join(row["why"]),
     )
 
 

@@ -110,6 +110,7 @@ def test_state_and_why(
     (row,) = pools.pool_rows("IAD", {"www": {"steering": "random", "members": [one]}}, checks)
     cells = pools._cells(row)
     assert (cells[3], cells[-1]) == (state, why)
+    assert "; ".join(row["why"]) == why, "JSON says the same"
 
 
 @pytest.fixture
