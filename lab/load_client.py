@@ -88,9 +88,19 @@ class Visitor:
         self._clock = clock
         self._timeout_s = timeout_s
         self._keep = keep
-        self._context = ssl.create_default_context(cafile=ca)
-        self._context.set_alpn_protocols(["http/1.1"])
-        self._idle: dict[tuple[str, str, int], list[_Exchange]] = {}
+        self._ca = ca
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._context("")
+        self._idle: dict[tuple[str, str, int, str], list[_Exchange]] = {}
+
+    def _context(self, certificate: str) -> ssl.SSLContext:
+        context = self._contexts.get(certificate)
+        if context is None:
+            context = self._contexts[certificate] = ssl.create_default_context(cafile=self._ca)
+            context.set_alpn_protocols(["http/1.1"])
+            if certificate:
+                context.load_cert_chain(certificate)
+        return context
 
     async def get(
         self,
@@ -100,13 +110,14 @@ class Visitor:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         timeout_s: float | None = None,
+        certificate: str = "",
     ) -> Visit:
-        """Never raises for what the network does."""
+        """`certificate`: the file that is shown to who asks for one. Never raises for what the network does."""
         visit = Visit(self._clock())
         phase = ["dns"]
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                await self._get(visit, phase, url, method, headers or {}, body)
+                await self._get(visit, phase, url, method, headers or {}, body, certificate)
         except _Failed as error:
             visit.error = str(error)
         except TimeoutError:
@@ -127,12 +138,13 @@ class Visitor:
         method: str,
         headers: dict[str, str],
         body: bytes,
+        certificate: str,
     ) -> None:
         parts = urlsplit(url)
         host = parts.hostname or ""
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
-        place = parts.scheme, host, port
+        place = parts.scheme, host, port, certificate
         since = visit.started
 
         def done(following: str) -> None:
@@ -160,7 +172,7 @@ class Visitor:
                 if secure:
                     done("tls")
                     transport = await loop.start_tls(
-                        plain, exchange, self._context, server_hostname=host
+                        plain, exchange, self._context(certificate), server_hostname=host
                     )
                     assert transport is not None
                     exchange.connection_made(transport)

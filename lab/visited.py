@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.driver import Lab, LabError
@@ -20,6 +21,7 @@ def visited(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 20.0,
+    certificate: Path | None = None,
 ) -> dict[str, Any]:
     """What the probe answers; its `error` says why there was no response. LabError when the probe itself failed."""
     task = {
@@ -29,6 +31,7 @@ def visited(
         "resolver": _RESOLVER,
         "timeout_s": timeout_s,
         "ca": str(lab.dir.pki / "ca.pem"),
+        "certificate": None if certificate is None else str(certificate),
     }
     done = lab.run(
         visitor,

@@ -15,6 +15,7 @@ from lab.cli.app import (
     put,
     say,
 )
+from lab.cli.asked import CertificateOption, HeaderOption, fields
 from lab.cli.run import FileArgument
 from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
@@ -30,6 +31,8 @@ def get(
     url: Annotated[str, typer.Argument(help="Such as https://app.example.com/", metavar="URL")],
     file: FileArgument = None,
     visitor: Annotated[str | None, typer.Option("--from", metavar="VISITOR")] = None,
+    header: HeaderOption = None,
+    certificate: CertificateOption = None,
     driver: Annotated[
         By, typer.Option(help="lab: the running one. virtual: none, the request is played here.")
     ] = By.lab,
@@ -43,7 +46,9 @@ def get(
 
         lab = open_lab(name)
         asking = visitor or next(iter(lab.plan.world.visitors))
-        told = tracing.send(lab, lab.visitor(asking), url)
+        told = tracing.send(
+            lab, lab.visitor(asking), url, headers=fields(header), certificate=certificate
+        )
         if isinstance(told, str):
             say(f"popnet: no response: {told}")
             return Code.CHECK_FAILED
@@ -52,7 +57,13 @@ def get(
             put(f"{key}: {value}")
         return Code.OK
     plan = Plan.of(load_world(file or DEFAULT_WORLD))
-    visit = virtual_trace.once(plan, visitor or next(iter(plan.world.visitors)), url)
+    visit = virtual_trace.once(
+        plan,
+        visitor or next(iter(plan.world.visitors)),
+        url,
+        headers=fields(header),
+        certificate=certificate,
+    )
     if visit.error:
         say(f"popnet: no response: {visit.error}")
         return Code.CHECK_FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,8 +22,11 @@ from lab.cli.app import (
     put_table,
     say,
 )
-from lab.driver import Lab, LabError
+from lab.cli.asked import CertificateOption, HeaderOption, fields
+from lab.driver import Lab, LabError, known
 from lab.journey import Journey, journey
+from lab.policy_live import access
+from lab.policy_live import certificate as certificate_file
 from lab.rtts import current_rtts
 from lab.sites import site_that_answered
 from lab.visited import visited
@@ -41,6 +45,8 @@ def trace(
     name: NameOption = None,
     output: FormatOption = Format.table,
     method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
+    header: HeaderOption = None,
+    certificate: CertificateOption = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")] = 20.0,
     driver: Annotated[
         TraceBy, typer.Option(help="lab: the running one. virtual: none, the request is played.")
@@ -55,10 +61,18 @@ def trace(
     programs and of this machine (PROCESSING). Exit code 1 when no response came.
     """
     if driver is TraceBy.virtual:
-        told = _virtually(world, visitor, url, method, timeout_s)
+        told = _virtually(world, visitor, url, method, timeout_s, fields(header), certificate)
     else:
         lab = open_lab(name)
-        told = send(lab, lab.visitor(visitor), url, method=method, timeout_s=timeout_s)
+        told = send(
+            lab,
+            lab.visitor(visitor),
+            url,
+            method=method,
+            timeout_s=timeout_s,
+            headers=fields(header),
+            certificate=certificate,
+        )
     if isinstance(told, str):
         if output is Format.json:
             put_json({"url": url, "visitor": visitor, "status": None, "error": told})
@@ -72,7 +86,13 @@ def trace(
 
 
 def _virtually(
-    file: Path | None, visitor: str, url: str, method: str, timeout_s: float
+    file: Path | None,
+    visitor: str,
+    url: str,
+    method: str,
+    timeout_s: float,
+    headers: Mapping[str, str],
+    certificate: str | None,
 ) -> Journey | str:
     from lab.drivers import virtual_trace
     from lab.drivers.virtual import VirtualWorld
@@ -80,19 +100,41 @@ def _virtually(
 
     with VirtualWorld(Plan.of(load_world(file or DEFAULT_WORLD))) as world:
         world.start()
-        return virtual_trace.send(world, visitor, url, method=method, timeout_s=timeout_s)
+        return virtual_trace.send(
+            world,
+            visitor,
+            url,
+            method=method,
+            timeout_s=timeout_s,
+            headers=headers,
+            certificate=certificate,
+        )
 
 
 def send(
-    lab: Lab, visitor: str, url: str, *, method: str = "GET", timeout_s: float = 20.0
+    lab: Lab,
+    visitor: str,
+    url: str,
+    *,
+    method: str = "GET",
+    timeout_s: float = 20.0,
+    headers: Mapping[str, str] | None = None,
+    certificate: str | None = None,
 ) -> Journey | str:
     """Trace one request; a text instead of a journey says why there was no response."""
     parts = urlsplit(url if "//" in url else f"https://{url}/")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
-    headers = {"user-agent": "popnet-trace", "accept": "*/*"}
+    if certificate is not None:
+        certificate = known(certificate, access(lab).certificates, "client certificate")
     visit = visited(
-        lab, visitor, parts.geturl(), method=method.upper(), headers=headers, timeout_s=timeout_s
+        lab,
+        visitor,
+        parts.geturl(),
+        method=method,
+        headers={"user-agent": "popnet-trace", "accept": "*/*", **(headers or {})},
+        timeout_s=timeout_s,
+        certificate=certificate_file(lab, certificate) if certificate is not None else None,
     )
     if visit["error"] is not None:
         return str(visit["error"])

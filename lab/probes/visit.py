@@ -1,6 +1,6 @@
 """One request, phase by phase, as a visitor's program makes it: DNS, TCP, TLS, request, first byte, body.
 
-Reads {"url", "method", "headers", "resolver", "timeout_s", "ca"} from stdin and prints
+Reads {"url", "method", "headers", "resolver", "timeout_s", "ca", "certificate"} from stdin and prints
 {"phases": {"dns", "tcp", "tls", "request", "body"}, "address", "status", "headers", "bytes", "error"}.
 Phases are durations in seconds; `request` runs from the first byte sent to the response head.
 """
@@ -52,6 +52,8 @@ def _visit(task: dict[str, Any], phases: dict[str, float], answer: dict[str, Any
     timeout_s = task["timeout_s"]
     # What a browser has done long before its user clicks: trust loaded, the DNS library used once.
     context = ssl.create_default_context(cafile=task["ca"])
+    if task.get("certificate"):
+        context.load_cert_chain(task["certificate"])
     _rehearse()
     clock = _Phases(phases)
     answer["address"] = address = _resolve(host, task["resolver"], timeout_s)

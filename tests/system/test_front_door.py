@@ -184,6 +184,21 @@ def test_policy_test_and_a_real_request_agree(front: Front, name: str) -> None:
     assert (rule.lower(), status) == (wanted[0].lower(), wanted[1])
 
 
+def test_trace_and_get_show_credentials(front: Front, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(front.policy("token", "lab"))
+    refused = front("trace", f"{APP}/admin/", "--from", "london").splitlines()
+    assert refused[0].endswith("security: rule 8 require")
+    assert refused[1].startswith("Forbidden: ")
+    passed = front("trace", f"{APP}/admin/", "--from", "london", "-H", f"@{token}", "-o", "json")
+    told = json.loads(passed)
+    assert (told["security"], told["problem"]) == ("rule 8 require", None)
+    assert told["connection"] is not None
+    got = front("get", f"{APP}/mtls/", "--from", "london", "--certificate", "alice")
+    assert "popnet-security: rule 10 require" in got
+    assert "popnet-problem" not in got
+
+
 def test_a_rate_is_kept_and_policy_test_takes_nothing_of_it(front: Front) -> None:
     within, beyond = Try("/rare", "rule 12 allow"), Try("/rare", "rule 7 rate_limit", 429)
     for _ in range(2):
