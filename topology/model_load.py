@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from topology.model_types import METHOD_PATTERN, Name, Period, one_or_many
+from topology.model_types import METHOD_PATTERN, Name, Period
 
 Url = Annotated[str, Meta(pattern="^https?://")]
 # Neither end lets a sum of them, or what is between two requests, become infinite.
@@ -30,7 +30,7 @@ class Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = field(default_factory=dict)
     sizes: Annotated[
         tuple[Annotated[int, Meta(ge=0)], ...],
-        one_or_many("Bytes, each as likely as the others."),
+        Meta(description="Bytes, each as likely as the others."),
     ] = ()
     methods: Annotated[
         dict[Annotated[str, Meta(pattern=METHOD_PATTERN)], Weight],
