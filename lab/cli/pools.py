@@ -33,7 +33,7 @@ _CAUSES = {"checks": "health checks", "requests": "own requests"}
 def pools(
     pop: Annotated[
         str | None,
-        typer.Option("--at", help="As this PoP sees them; without: the first that answers."),
+        typer.Option("--at", help="As this PoP sees them; without: the first that is in reach."),
     ] = None,
     output: FormatOption = Format.table,
     name: NameOption = None,
@@ -51,7 +51,10 @@ def pools(
             f"popnet: no answer from {', '.join(told.silent)} within {everywhere.ANSWER_S:g} s: "
             "what they check is not shown"
         )
-    at = lab.pop(pop) if pop else next(iter(told.answers), None)
+    cut_off = everywhere.vanished(lab)
+    # Who vanished answers us, and knows nothing of the others any more.
+    first = next(iter(sorted(told.answers, key=lambda one: one in cut_off)), None)
+    at = lab.pop(pop) if pop else first
     if at is None or at not in told.answers:
         raise LabError(f"no answer from {at or 'any PoP'}")
     every_check = [

@@ -128,6 +128,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = SimpleNamespace(pop=lambda name: name, dir=Path())
     monkeypatch.setattr(pools, "open_lab", lambda _: lab)
     monkeypatch.setattr(everywhere, "serving", lambda _: ["LHR", "FRA", "NRT"])
+    monkeypatch.setattr(everywhere, "vanished", lambda _: set())
     monkeypatch.setattr(everywhere, "ask", ask)
 
 
@@ -140,6 +141,12 @@ def test_the_path_is_that_of_a_named_pop_and_who_is_silent_is_named() -> None:
     failed = CliRunner().invoke(app, ["pools", "--at", "LHR"])
     assert isinstance(failed.exception, LabError)
     assert str(failed.exception) == "no answer from LHR"
+
+
+@pytest.mark.usefixtures("asked")
+def test_who_vanished_is_not_asked_how_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everywhere, "vanished", lambda _: {"FRA"})
+    assert "PATH ms FROM NRT" in CliRunner().invoke(app, ["pools"]).stdout
 
 
 @pytest.mark.usefixtures("asked")
