@@ -60,6 +60,8 @@ def run(arguments: list[str]) -> None:
         if target not in (None, "-"):
             with open(str(target), "wb") as file:
                 sys.exit(_call(container, rest, file))
+    if rest[:2] == ["policy", "set"]:
+        sys.exit(_with_file(container, rest))
     if os.isatty(0) and os.isatty(1):
         # The terminal takes Ctrl-C along, and the engine's own command knows best how.
         command = ["docker", "exec", "-it", container, "popnet", *rest]
@@ -100,7 +102,29 @@ def _found(name: str | None) -> tuple[str, str] | None:
     return (found.control, found.name) if found is not None and found.control is not None else None
 
 
-def _call(container: str, arguments: list[str], output: IO[Any] | None = None) -> int:
+def _with_file(container: str, arguments: list[str]) -> int:
+    """A command that reads a file of ours: a copy goes there before, and away after."""
+    place = next((n for n, word in enumerate(arguments) if os.path.isfile(word)), None)
+    if place is None:
+        return _call(container, arguments)
+    directory, file = f"/tmp/popnet-{secrets.token_hex(8)}", os.path.basename(arguments[place])  # noqa: S108
+    write = ["sh", "-c", 'mkdir "$1" && cat > "$1/$2"', "sh", directory, file]
+    with open(arguments[place], "rb") as ours:
+        subprocess.run(["docker", "exec", "-i", container, *write], stdin=ours, check=True)
+    try:
+        return _call(
+            container, [*arguments[:place], file, *arguments[place + 1 :]], directory=directory
+        )
+    finally:
+        subprocess.run(["docker", "exec", container, "rm", "-r", directory], check=False)
+
+
+def _call(
+    container: str,
+    arguments: list[str],
+    output: IO[Any] | None = None,
+    directory: str | None = None,
+) -> int:
     """Run it there and pass on what we are told meanwhile; its exit code."""
     mark = secrets.token_hex(8)
     told: list[int] = []
@@ -116,6 +140,8 @@ def _call(container: str, arguments: list[str], output: IO[Any] | None = None) -
     before = {number: signal.signal(number, pass_on) for number in ENDINGS}
     try:
         marked = ["-e", f"{CALL_VARIABLE}={mark}"]
+        if directory is not None:
+            marked += ["-w", directory]
         command = ["docker", "exec", "-i", *marked, container, "popnet", *arguments]
         with subprocess.Popen(command, stdout=output) as process:
             code = process.wait()

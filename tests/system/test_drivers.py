@@ -313,3 +313,21 @@ def test_in_the_foreground_until_told_to_end(rig: Rig, world: Path) -> None:
     assert rig.left(name) == []
     rig.popnet("status", "-n", name, code=3)
     rig.popnet("down", "-n", name, code=3)
+
+
+def test_a_policy_is_read_from_a_file_of_the_one_who_asks(lab: Running, tmp_path: Path) -> None:
+    file = tmp_path / "guard.yaml"
+
+    def take(text: str, code: int = 0) -> str:
+        file.write_text(text)
+        return lab.rig.popnet("policy", "set", str(file), "-n", lab.name, code=code)
+
+    def status(url: str) -> str:
+        ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url)
+        return lab.exec("london", *ask)
+
+    assert "with 1 rules is in force" in take("security: [{path: /closed/*, block: true}]\n")
+    assert (status(URL), status(f"{URL}closed/x")) == ("200", "403")
+    take("security: [{country: Japan, block: true}]\n", code=2)
+    take("security: []\n")
+    assert status(f"{URL}closed/x") == "200"
