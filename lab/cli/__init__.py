@@ -1,7 +1,8 @@
 """The `popnet` command. One module per group of commands; stdout is data, stderr is talk.
 
 app.py       the typer application, its exit codes, what all commands share
-running.py   up, down, status
+help.py      the list of commands, by what one wants to do
+running.py   up; status.py: status, down
 inside.py    exec, curl
 nodes.py     kill, vanish, start, pause, resume, drain
 links.py     link set, link show, link reset, catchment

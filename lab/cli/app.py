@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from lab.cli.help import Sections
 from lab.driver import Lab, LabError, NoLabError
 from lab.jsonlines import UnreachableError
 from lab.rundir import RunDirError
@@ -36,13 +37,20 @@ class Format(enum.StrEnum):
 
 _HELP = """A whole edge network on this machine: PoPs, anycast, tunnels, smart routing, the Internet between them.
 
-Start with `popnet up`, then look at it from a second terminal: `popnet status`, `popnet catchment`,
-`popnet curl --from tokyo https://app.example.com/`, `popnet exec tokyo -- ping -c3 NRT`.
-Ask why: `popnet trace --from tokyo https://app.example.com/`, `popnet why --from tokyo app.example.com`.
-Break it: `popnet kill LHR`, `popnet link set NRT IAD --rtt 400ms`.
+\b
+popnet up                                               in one terminal; in a second:
+popnet status
+popnet curl --from tokyo https://app.example.com/       a request
+popnet trace --from tokyo https://app.example.com/      its journey
+popnet why --from tokyo app.example.com                 why this way
+popnet link set NRT IAD --rtt 400ms                     make it another one
+popnet kill LHR                                         break it
+
+`popnet COMMAND --help` teaches the rest.
 """
 
 app = typer.Typer(
+    cls=Sections,
     help=_HELP,
     no_args_is_help=True,
     add_completion=False,

@@ -52,8 +52,12 @@ def execute(
 ) -> None:
     """Run a program inside a node: its network, its resolver, its trusted authorities.
 
-    Examples: popnet exec tokyo -- ping -c3 NRT;  popnet exec dublin -- ss -tn;  popnet exec tokyo -- bash.
-    The exit code is the program's.
+    \b
+    popnet exec tokyo -- ping -c3 NRT
+    popnet exec dublin -- ss -tn
+    popnet exec tokyo -- bash
+
+    Options of ours stand before the node: popnet exec -n mylab tokyo -- bash. The exit code is the program's.
     """
     _become(open_lab(name), node, _after_dashes(command))
 
@@ -66,7 +70,8 @@ def curl(
 ) -> None:
     """Run curl as a visitor, with any of curl's own arguments after the URL.
 
-    Example: popnet curl --from sao-paulo https://app.example.com/ -v --http1.1
+    \b
+    popnet curl --from sao-paulo https://app.example.com/ -v --http1.1
     """
     if shutil.which("curl") is None:
         say("popnet: curl is not installed; `popnet doctor` lists what else is missing")

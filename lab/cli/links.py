@@ -10,9 +10,11 @@ import typer
 
 from lab import quantities
 from lab.cli.app import Format, FormatOption, NameOption, app, open_lab, put, put_json, put_table
+from lab.cli.help import Whole
 from lab.driver import Lab, LabError
 
 link_app = typer.Typer(
+    cls=Whole,
     help="Change and show links while the lab runs. Changes are atomic and disturb no other link.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -70,6 +70,7 @@ def replay(
     1 % longer than direct. What learns from outcomes, and every plug-in, runs on the sampled pairs only (PAIRS), and
     decides several times in a slice: TRIED is the share of those decisions, not judged, with another path.
 
+    \b
     popnet replay rtts.npz --algorithms all --out results
     popnet replay rtts.csv --algorithms one-relay,./mine.py --estimator min:5 --damping-pct 10
     """

@@ -100,9 +100,14 @@ def graph(
 
 @app.command()
 def lsdb(
-    pop: PopArgument = None,
+    pop: Annotated[
+        str | None,
+        typer.Argument(
+            help="As this PoP has it; without: as the first one has it.", metavar="[POP]"
+        ),
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether all PoPs know the same.")
+        bool, typer.Option("--check", help="Ask all PoPs, and only say whether they know the same.")
     ] = False,
     name: NameOption = None,
     output: FormatOption = Format.table,
@@ -111,8 +116,8 @@ def lsdb(
 ) -> int:
     """Show the link-state database: the newest advertisement of every PoP, with its links and tunnel connections.
 
-    Without a PoP: as the first one has it; they should not differ by more than the news of the last second.
-    --check asks all, and all again a moment later: what anyone knew, everyone must know then. Exit code 1 if not.
+    What PoPs have should not differ by more than the news of the last second: --check asks all, and all again a
+    moment later; what anyone knew, everyone must know then. Exit code 1 if not.
     """
     with looking(driver, name, world) as lab:
         if check:

@@ -160,7 +160,8 @@ def capture(
 ) -> None:
     """Write the packets of a node or of a link as pcap, until Ctrl-C.
 
-    To look on while it happens: popnet capture tokyo -w - | wireshark -k -i -
+    Without -w they go to stdout, as with -w -: binary data for a file or a program, refused on a terminal.
+    To look on while it happens: popnet capture tokyo | wireshark -k -i -
     """
     lab = open_lab(name)
     ends = [lab.node(part) for part in target.split(":")]
