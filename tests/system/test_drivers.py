@@ -330,4 +330,5 @@ def test_a_policy_is_read_from_a_file_of_the_one_who_asks(lab: Running, tmp_path
     assert (status(URL), status(f"{URL}closed/x")) == ("200", "403")
     take("security: [{country: Japan, block: true}]\n", code=2)
     take("security: []\n")
-    assert status(f"{URL}closed/x") == "200"
+    # It is asked, and knows no such page.
+    assert status(f"{URL}closed/x") == "404"
