@@ -314,3 +314,18 @@ def test_killing_a_site_under_load_loses_no_repeatable_request(
 
 def _site(front: Front) -> str:
     return front.curl("london", "-o/dev/null", "-w%header{popnet-site}", f"{WWW}/")
+
+
+def test_a_change_while_a_pop_is_cut_off_is_kept_and_reaches_it_later(front: Front) -> None:
+    front("vanish", "LHR", "--no-wait")
+    said = front("dns", "add", "late.example.com", "--tunnel", "america", code=1)
+    assert said == "late.example.com leads to america; not yet at LHR (vanished)\n"
+    assert "late.example.com" in front.lab.dir.records.read_text()
+    front("start", "LHR")
+
+    def agreed() -> bool:
+        told = json.loads(front("dns", "list", "-o", "json"))
+        return all(one["agreed"] for one in told if one["name"] == "late.example.com")
+
+    _until(agreed)
+    assert "hello from boston" in _try(front, "london", "https://late.example.com/")
