@@ -19,9 +19,9 @@ IDEMPOTENT_METHODS = SAFE_METHODS | {b"PUT", b"DELETE"}
 
 # A request that met one of these has reached no connector, whatever its method.
 _UNTOUCHED = frozenset({FaultCode.NO_TUNNEL, FaultCode.LOOP, FaultCode.ROUTE, FaultCode.DRAINING})
-# May have reached it. The other faults tell of the origin, which is the same by every way.
+# May have reached it. The other faults tell of the origin, which is the same by every way to one connector.
 _UNCERTAIN = frozenset({FaultCode.OVERLAY, FaultCode.TUNNEL_LOST})
-# The service's own fault: another member of its pool may do better.
+# The service's own fault: another connector, which has its own, or another member of its pool may do better.
 OF_ORIGIN = frozenset({FaultCode.ORIGIN, FaultCode.TUNNEL_PROTOCOL})
 # These speak of the link from the PoP that noticed to the next one.
 _OF_NEXT_HOP = frozenset({FaultCode.OVERLAY, FaultCode.ROUTE})
@@ -34,7 +34,7 @@ def may_repeat(
 
     `refused`: the next hop said that it has not looked at it (RFC 9113 section 8.7). `unsaid`: the request has
     a body, and not a byte of it was sent on: nobody can have acted on a request of which only the head came.
-    `elsewhere`: there is another service that may serve it, of a load balancer's pool.
+    `elsewhere`: there is another service that may serve it, of a load balancer's pool or at a replica's site.
     """
     if refused or fault.code in _UNTOUCHED:
         return True
@@ -48,9 +48,10 @@ def connector_of(connection: str) -> str:
 
 
 def another_connector(fault: Fault, connection: str, paths: Iterable[Path]) -> bool:
-    """A connector that lost one connection has perhaps lost them all, for its site is gone: is there one elsewhere?"""
+    """A connector that lost one connection has perhaps lost them all, for its site is gone; one whose service does not
+    answer will not do better by another connection: is there one elsewhere?"""
     mine = connector_of(connection)
-    return fault.code is FaultCode.TUNNEL_LOST and any(
+    return (fault.code is FaultCode.TUNNEL_LOST or fault.code in OF_ORIGIN) and any(
         connector_of(path.connection) != mine for path in paths
     )
 
@@ -58,7 +59,7 @@ def another_connector(fault: Fault, connection: str, paths: Iterable[Path]) -> b
 class Trouble:
     """What one request has met so far, and how that ranks the ways that are left."""
 
-    __slots__ = ("connectors", "egresses", "links", "pops", "tried")
+    __slots__ = ("connectors", "egresses", "links", "pops", "services", "tried")
 
     def __init__(self) -> None:
         self.tried: set[tuple[str, ...]] = set()
@@ -66,10 +67,15 @@ class Trouble:
         self.links: set[tuple[str, str]] = set()
         self.egresses: set[str] = set()
         self.connectors: set[str] = set()
+        self.services: set[str] = set()  # connectors whose service failed
 
     def met(self, fault: Fault, path: tuple[str, ...], connection: str = "") -> None:
         """`path`, to that connection, ended in `fault`, which says who noticed."""
         code = fault.code
+        if code in OF_ORIGIN:
+            # The way was right.
+            self.services.add(connector_of(connection))
+            return
         if code is FaultCode.TUNNEL_LOST:
             self.connectors.add(connector_of(connection))
         else:
@@ -91,7 +97,11 @@ class Trouble:
         that they fail too; the same way again only where the tunnel connection at its end was what failed,
         for the egress PoP then takes another one. A replica at another site goes before another connection of a
         connector that lost one. Otherwise the order is the algorithm's."""
-        left = [path for path in paths if path.pops not in self.tried]
+        left = [
+            path
+            for path in paths
+            if path.pops not in self.tried and connector_of(path.connection) not in self.services
+        ]
         return sorted(left, key=self._order)
 
     def _order(self, path: Path) -> tuple[bool, bool, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pops.core import egress, pages
-from pops.core.failover import OF_ORIGIN, Trouble, another_connector
+from pops.core.failover import OF_ORIGIN, Trouble, another_connector, connector_of
 from pops.core.ingress import POOL, Refusal, Request
 from pops.core.pages import SECURITY_FIELD, Problem
 from pops.core.timing import server_timing
@@ -131,7 +131,14 @@ class IngressExchange(Exchange):
 
     @property
     def elsewhere(self) -> bool:
-        return bool(self.spare)
+        """Another member of the pool, or a connector of the tunnel whose service has not failed this request."""
+        if self.spare:
+            return True
+        failed = {connector_of(self.exit)}
+        if self.trouble is not None:
+            failed |= self.trouble.services
+        paths = self.proxy.world.routes(self.request.tunnel, self.request.algorithm)
+        return any(connector_of(path.connection) not in failed for path in paths)
 
     def send_by(self, path: Path, silent: list[Path] | None) -> bool:
         """A path whose next hop was found silent goes on that list instead, if there is one."""

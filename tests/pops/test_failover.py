@@ -60,6 +60,23 @@ def test_the_same_way_leads_to_the_twin_of_a_lost_connection() -> None:
     assert ways(trouble, "NRT>LHR", "NRT>FRA") == ["NRT>FRA", "NRT>LHR"]
 
 
+@pytest.mark.parametrize("code", [FaultCode.ORIGIN, FaultCode.TUNNEL_PROTOCOL])
+def test_a_dead_service_is_not_asked_by_another_connection_or_way(code: FaultCode) -> None:
+    trouble = Trouble()
+    trouble.met(Fault(code, "LHR"), ("NRT", "LHR"), "dublin.0")
+    listed = [
+        Path(tuple(way.split(">")), connection, {})
+        for way, connection in (
+            ("NRT>LHR", "dublin.0"),
+            ("NRT>SIN>LHR", "dublin.0"),
+            ("NRT>FRA", "dublin.1"),
+            ("NRT>LHR", "boston.0"),
+            ("NRT>IAD", "boston.1"),
+        )
+    ]
+    assert [path.connection for path in trouble.ways(listed)] == ["boston.0", "boston.1"]
+
+
 def test_a_fault_that_names_a_stranger_costs_only_its_own_way() -> None:
     trouble = Trouble()
     trouble.met(Fault(FaultCode.OVERLAY, "XXX"), ("NRT", "LHR"))

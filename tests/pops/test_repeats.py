@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -313,5 +314,51 @@ def test_an_algorithm_that_learns_hears_what_became_of_requests(edge: Any) -> No
             (("A", "C"), True, "1"),
         ]
         assert all(one.ttfb_s > 0 and one.tunnel == world.tunnel for one in told)
+
+    edge(scenario)
+
+
+@pytest.mark.parametrize("second", ["A", "B", "C"])
+def test_another_connector_serves_what_the_service_of_one_does_not(edge: Any, second: str) -> None:
+    """The connectors are well; whichever is asked first has a service that is dead."""
+
+    async def scenario(world: Any) -> None:
+        asked: list[str] = []
+        all_dead = False
+
+        def service(name: str) -> Any:
+            async def answer(request: Any) -> None:
+                await request.whole()
+                asked.append(name)
+                if all_dead or name == asked[0]:
+                    head = world.reply(502, src="cloudflared", popnet_reason="connection refused")
+                    request.stream.send_headers(head, end=True)
+                else:
+                    request.stream.send_headers(world.reply(200), end=True)
+
+            return answer
+
+        await world.start("ABC", TRIANGLE)
+        connectors = [
+            await world.connector("B", service("one")),
+            await world.connector(second, service("other")),
+        ]
+        await know(world, *(f"{one.client}.0" for one in connectors))
+        visitor = await world.visitor("A")
+        answer = await visitor.fetch()
+        assert (answer.status, answer.get("popnet-attempts")) == (200, "2")
+        assert sorted(asked) == ["one", "other"]
+        stats = world.pops["A"].proxy.stats
+        assert stats.retries == {"origin": 1}
+
+        asked.clear()
+        assert (await visitor.fetch(method="POST")).status == 502
+        assert len(asked) == 1, "perhaps it has been served"
+
+        asked.clear()
+        all_dead = True
+        answer = await visitor.fetch(headers=[("accept", "application/json")])
+        assert (answer.status, json.loads(answer.body)["error"]) == (502, "origin")
+        assert sorted(asked) == ["one", "other"], "each once"
 
     edge(scenario)
