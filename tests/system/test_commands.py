@@ -144,7 +144,8 @@ def test_events_logs_and_metrics(s: Popnet) -> None:
     seen = {(event["node"], event["event"]) for event in events}
     assert {("lab", "lab_ready"), ("LHR", "tunnel_connected"), ("wan", "link_changed")} <= seen
     assert all(event["t"] > 0 for event in events)
-    only = s("events", "--node", "LHR")
+    assert len(s("events", "--tail", "3").splitlines()) == 3
+    only = s("events", "--node", "LHR", "-o", "json")
     assert only.count("\n") == sum(event["node"] == "LHR" for event in events)
     assert "dublin connector" in s("logs", "dublin")
     metrics = s("metrics")
