@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from lab.drivers.virtual_run import Course
+if TYPE_CHECKING:
+    from lab.drivers.virtual_run import Course
 
 _EVERY_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

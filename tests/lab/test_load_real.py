@@ -34,15 +34,14 @@ load: {rate_per_s: 10, arrivals: constant, url: "https://app.example.com/", time
 """)
 )
 
-# One request is over at once; another is under way when it is told to ask for nothing more.
-PROGRAM = """
+# One request is over at once; another is under way when it is told to ask for nothing more. A line is one write, also
+# where output is unbuffered.
+PROGRAM = r"""
 import sys
-sys.stdin.readline()
-print("ready", flush=True)
-sys.stdin.readline()
-print(sys.argv[1], flush=True)
-sys.stdin.readline()
-print(sys.argv[2], flush=True)
+for line in ("ready", *sys.argv[1:]):
+    sys.stdin.readline()
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 """
 
 
