@@ -48,6 +48,24 @@ def fields(given: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def opened(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with the lines of each @FILE, for a program that does not have our files."""
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if word in ("-H", "--header"):
+            value = next(words, "")
+        elif word.startswith("-H"):
+            value = word[2:]
+        elif not (option == "--header" and equals):
+            found.append(word)
+            continue
+        for one in _lines(Path(value[1:])) if value.startswith("@") else [value]:
+            found += ["-H", one]
+    return found
+
+
 def _lines(file: Path) -> list[str]:
     try:
         return [line for line in file.read_text().splitlines() if line.strip()]

@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 from typing import IO, Any
 
+from lab.cli import asked
 from lab.cli.app import LAB_VARIABLE, say
 from lab.driver import DEFAULT_NAME, LabError
 from lab.drivers.base import Driver
@@ -62,6 +63,8 @@ def run(arguments: list[str]) -> None:
                 sys.exit(_call(container, rest, file))
     if rest[:2] == ["policy", "set"]:
         sys.exit(_with_file(container, rest))
+    if rest[:1] in (["trace"], ["get"]):
+        rest = asked.opened(rest)
     if os.isatty(0) and os.isatty(1):
         # The terminal takes Ctrl-C along, and the engine's own command knows best how.
         command = ["docker", "exec", "-it", container, "popnet", *rest]

@@ -60,8 +60,10 @@ def trace(
     Each phase is split into what the links declare (EMULATED, there and back) and the rest, which is the work of the
     programs and of this machine (PROCESSING). Exit code 1 when no response came.
     """
+    # Before a lab is looked for: what is wrong with it is wrong anywhere.
+    headers = fields(header)
     if driver is TraceBy.virtual:
-        told = _virtually(world, visitor, url, method, timeout_s, fields(header), certificate)
+        told = _virtually(world, visitor, url, method, timeout_s, headers, certificate)
     else:
         lab = open_lab(name)
         told = send(
@@ -70,7 +72,7 @@ def trace(
             url,
             method=method,
             timeout_s=timeout_s,
-            headers=fields(header),
+            headers=headers,
             certificate=certificate,
         )
     if isinstance(told, str):

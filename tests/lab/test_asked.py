@@ -39,3 +39,13 @@ def test_what_the_request_says_itself(name: str) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(LabError, match=r"/nowhere/token: No such file"):
         asked.fields(["@/nowhere/token"])
+
+
+def test_a_command_that_runs_in_a_container_takes_the_lines_along(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a: 1\nb: 2\n")
+    given = ["trace", "URL", "-H", f"@{file}", f"-H@{file}", f"--header=@{file}", "-H", "c: 3"]
+    lines = ["-H", "a: 1", "-H", "b: 2"]
+    assert asked.opened([*given, "--from", "@x"]) == [
+        *["trace", "URL", *lines, *lines, *lines, "-H", "c: 3", "--from", "@x"]
+    ]
