@@ -41,14 +41,13 @@ def get(
     """Ask for a URL as a visitor would, and print the answer's head; FILE is the world of the virtual driver."""
     from lab.drivers import virtual_trace
 
+    headers = fields(header)
     if driver is By.lab:
         from lab.cli import tracing
 
         lab = open_lab(name)
         asking = visitor or next(iter(lab.plan.world.visitors))
-        told = tracing.send(
-            lab, lab.visitor(asking), url, headers=fields(header), certificate=certificate
-        )
+        told = tracing.send(lab, lab.visitor(asking), url, headers=headers, certificate=certificate)
         if isinstance(told, str):
             say(f"popnet: no response: {told}")
             return Code.CHECK_FAILED
@@ -61,7 +60,7 @@ def get(
         plan,
         visitor or next(iter(plan.world.visitors)),
         url,
-        headers=fields(header),
+        headers=headers,
         certificate=certificate,
     )
     if visit.error:
