@@ -53,6 +53,13 @@ class Journey:
     def emulated_s(self) -> float:
         return sum(phase.emulated_s or 0.0 for phase in self.phases)
 
+    @property
+    def reached(self) -> str | None:
+        """The site, if the request came as far: the edge may have answered by itself."""
+        return (
+            self.site if any(one.name.endswith(f"<> {self.site}") for one in self.phases) else None
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For `-o json`; times in milliseconds, as in every output."""
         return {
@@ -63,7 +70,7 @@ class Journey:
             "egress": self.path[-1] if self.path else None,
             "path": list(self.path),
             "hops": max(0, len(self.path) - 1),
-            "site": self.site,
+            "site": self.reached,
             "connection": self.connection,
             "ray": self.ray,
             "security": self.headers.get("popnet-security"),

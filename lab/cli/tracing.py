@@ -150,8 +150,8 @@ def send(
 
 def show(told: Journey) -> None:
     stops = [told.visitor, *told.path]
-    if told.site is not None and any(told.site in phase.name for phase in told.phases):
-        stops.append(told.site)
+    if told.reached is not None:
+        stops.append(told.reached)
     line = f"{told.status}  {' > '.join(stops)}   {told.total_s * 1e3:.1f} ms   ray {told.ray}"
     # A policy that has nothing to say of a request is not worth a word.
     rule = told.headers.get("popnet-security", "no rule")

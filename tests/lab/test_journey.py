@@ -55,6 +55,7 @@ def test_nested_waits_unfold_into_legs() -> None:
     ]
     shown = told.to_dict()
     assert shown["path"] == ["NRT", "IAD", "LHR"]
+    assert shown["site"] == "dublin"
     assert (shown["ingress"], shown["egress"], shown["hops"]) == ("NRT", "LHR", 2)
     assert shown["total_ms"] == pytest.approx(268.8)
     assert shown["emulated_ms"] == pytest.approx(265.0)
@@ -66,6 +67,7 @@ def test_a_pop_that_answers_by_itself_ends_the_journey() -> None:
         "https://gone.example.com/", "tokyo", "NRT", "dublin", visit(headers, 0.0055), rtt_s
     )
     assert [phase.name for phase in told.phases] == ["dns", "tcp", "tls", "tokyo <> NRT"]
+    assert told.to_dict()["site"] is None
 
 
 def test_a_connector_that_does_not_tell_the_origin_time_keeps_it_in_its_leg() -> None:

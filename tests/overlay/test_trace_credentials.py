@@ -65,7 +65,7 @@ def test_the_journey_of_a_request_with_a_credential(
     told = json.loads(done.stdout)
     assert told["security"] == rule + LOGGED
     assert (told["status"] == 403, told["problem"] is None) == (not passes, passes)
-    assert (told["connection"] is not None) is passes
+    assert (told["site"] == "dublin") is passes
 
 
 def test_get_shows_a_credential_too(guarded: Path) -> None:
