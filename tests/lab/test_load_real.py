@@ -68,7 +68,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch) -> None:
         if self.collected:
             return rest(self)
         while not self.collected:
-            self.collect(self.now_s + 1.0)
+            self.collect(self.now_s + 0.02)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Asking, "rest", interrupted)

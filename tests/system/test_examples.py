@@ -1,6 +1,6 @@
 """Every world in examples/ that claims something, by real packets: what it asserts holds there too.
 
-The same minutes of each that virtual time plays in tests/overlay/test_examples.py, several labs side by side: most of
+About the minutes of each that virtual time plays in tests/overlay/test_examples.py, several labs side by side: most of
 the time nothing happens in them.
 """
 
