@@ -7,9 +7,6 @@ that is silent keeps nobody waiting but the command.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lab import everywhere, pki, policy, policy_file
+from lab.alone import alone
 from lab.driver import Lab, LabError
 from pops.core.rules import Policy, PolicyError, parse_policy
 from topology.model_security import Access
@@ -64,7 +62,8 @@ def replace(lab: Lab, file: Path) -> Change:
     except PolicyError as error:
         raise LabError(f"{file}: {error}") from None
     try:
-        with _alone(lab):
+        # Two at the same time would give two policies one version.
+        with alone(lab.dir.policy.with_suffix(".lock")):
             return _replace(lab, new, access)
     except OSError as error:
         raise LabError(f"{error.filename}: {error.strerror}") from None
@@ -120,12 +119,3 @@ def certificate(lab: Lab, name: str) -> Path:
 
 def _access_file(lab: Lab) -> Path:
     return lab.dir.policy.with_name("access.json")
-
-
-@contextlib.contextmanager
-def _alone(lab: Lab) -> Iterator[None]:
-    """Two changes at the same time would give two policies one version."""
-    path = lab.dir.policy.with_suffix(".lock")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -7,7 +7,6 @@ has heard: what was made must outlive all PoPs.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from lab import everywhere
+from lab.alone import alone
 from lab.driver import Lab, LabError
 from pops.core.records import Record, RecordError, Records, encode_records, parse_records
 
@@ -119,7 +119,8 @@ def _has(body: bytes, made: Record) -> bool:
 def keep(lab: Lab, records: Iterable[Record]) -> None:
     """For PoPs that start when nobody is there to ask. Whole or not at all; what is kept already stays."""
     file = lab.dir.records
-    with _alone(os.fspath(file.with_suffix(".lock"))):
+    # Two changes at the same time must not lose one another.
+    with alone(file.with_suffix(".lock")):
         all_known = Records("", records)
         with contextlib.suppress(FileNotFoundError, RecordError):
             all_known.receive(parse_records(file.read_bytes()))
@@ -127,11 +128,3 @@ def keep(lab: Lab, records: Iterable[Record]) -> None:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as new:
             new.write(encode_records(one for one in all_known.everything() if one.version))
         beside.replace(file)
-
-
-@contextlib.contextmanager
-def _alone(path: str) -> Any:
-    """Two changes at the same time must not lose one another."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
