@@ -240,7 +240,8 @@ def load_command(
     """
     from lab.cli.load_watch import terminated
 
-    lab = open_lab(name)
+    # A timeline changes the lab: none but the default one then, unless named.
+    lab = Lab.open(name) if timeline else open_lab(name)
     plan = play.seeded(lab.plan if file is None else Plan.of(load_world(file)), seed)
     if for_ is not None:
         seconds = duration("--for", for_)
