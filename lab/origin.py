@@ -11,7 +11,7 @@
     GET  /die           half an answer, then the connection ends
     GET  /ws            WebSocket echo (RFC 6455)
     any  /once/ID/N     N bytes that differ by ID; x-sha256 and x-host say what they are; notes that it was asked
-    GET  /ledger        x-twice: requests to /once that came more often than once and must not, with how often
+    GET  /ledger        requests to /once that must not be repeated, with how often each came
 
 Standard library and httptools only; it knows nothing of tunnels or PoPs. `main` runs it on 127.0.0.1:8000.
 """
@@ -292,14 +292,13 @@ async def _once(connection: _Connection) -> None:
 
 async def _ledger(connection: _Connection) -> None:
     ledger = LEDGER.get(_LEDGER)
-    twice = {
+    # Also what came once: it may have come to another site as well.
+    told = {
         what: count
-        for what, count in ledger.items()
-        if count > 1 and what.partition(" ")[0] not in _REPEATABLE
+        for what, count in sorted(ledger.items())
+        if what.partition(" ")[0] not in _REPEATABLE
     }
-    told = json.dumps(dict(sorted(twice.items())[:20]))
-    body = json.dumps({"noted": len(ledger), "twice": len(twice)}).encode() + b"\n"
-    await connection.whole(200, "application/json", body, ("x-twice", told))
+    await connection.whole(200, "application/json", json.dumps(told).encode() + b"\n")
 
 
 async def _sse(connection: _Connection) -> None:

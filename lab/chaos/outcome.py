@@ -39,7 +39,9 @@ class Outcome:
             **msgspec.to_builtins(self),
             "kept": self.kept,
             "promises": [
-                msgspec.to_builtins(promise) | {"kept": promise.kept} for promise in self.promises
+                msgspec.to_builtins(promise)
+                | {"kept": promise.kept if promise.checked or promise.broken else None}
+                for promise in self.promises
             ],
         }
 

@@ -9,6 +9,7 @@ memory     no process keeps much more memory than before
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -56,6 +57,14 @@ def once(samples: Iterable[Sample], ledger: Mapping[str, int]) -> Promise:
         if (count := ledger.get(f"{sample.method} /{target}", 0)) > 1:
             twice.append(f"{sample.method} {sample.url}: {count} times")
     return Promise("once", "requests that must not be repeated", sent, tuple(twice[:_EXAMPLES]))
+
+
+def added(ledgers: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """The ledgers of all sites as one: what came once to each of two replicas came twice."""
+    total: Counter[str] = Counter()
+    for ledger in ledgers:
+        total.update(ledger)
+    return total
 
 
 def lives(dead: Sequence[str], processes: int) -> Promise:

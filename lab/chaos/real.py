@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +16,28 @@ import msgspec
 
 from lab import load_real
 from lab.chaos.outcome import Outcome, loaded, outcome
-from lab.chaos.promises import Promise, agrees, lives, memory, once, right
+from lab.chaos.promises import Promise, added, agrees, lives, memory, once, right
 from lab.chaos.storm import CALM_S, storm
 from lab.driver import Lab, LabError
+from lab.load import Sample
 from lab.visited import visited
 
 # What is still under way when the calm is over.
 _PATIENCE_S = 30.0
 _LOOK_S = 0.25
+# Run inside a site: what its service noted.
+_ASK = (
+    "import sys, urllib.request as u; "
+    "o = u.build_opener(u.ProxyHandler({})); "
+    "sys.stdout.buffer.write(o.open('http://127.0.0.1:8000/ledger', timeout=20).read())"
+)
 
 
 def play(lab: Lab, seed: int, for_s: float, say: Callable[[str], None]) -> Outcome:
     plan = loaded(lab.plan, seed)
     happenings = storm(plan, seed, for_s)
+    # Asked before anything breaks; and a seed may be played twice in one lab, with the same requests.
+    noted = _ledger(lab)
     before = _memory(lab)
     say(f"seed {seed}: {len(happenings)} happenings in {for_s - CALM_S:.0f} s, then calm")
 
@@ -34,7 +47,7 @@ def play(lab: Lab, seed: int, for_s: float, say: Callable[[str], None]) -> Outco
     samples = load_real.send(lab, plan, for_s, on_go=go)
     promises = [
         right(samples),
-        once(samples, _ledger(lab)),
+        _once(lab, samples, noted),
         _lives(lab),
         _agrees(lab),
         memory(before, _memory(lab)),
@@ -76,18 +89,31 @@ def _memory(lab: Lab) -> dict[str, int]:
     return found
 
 
-def _ledger(lab: Lab) -> dict[str, int]:
-    """What reached services more than once and must not; each host's own."""
-    twice: dict[str, int] = {}
-    for visitor in list(lab.plan.world.visitors)[:1]:
-        for host in lab.plan.world.dns:
-            told = visited(lab, visitor, f"https://{host}/ledger")
-            fields = dict(told["headers"])
-            if told["status"] == 200 and "x-twice" in fields:
-                twice |= json.loads(fields["x-twice"])
-            else:
-                raise LabError(f"{host} does not tell what it was asked: {told['error']}")
-    return twice
+def _ledger(lab: Lab) -> Counter[str]:
+    """What reached the services, of all sites together. Each is asked in its own node: no policy, no route and no
+    balancer is between."""
+    tunnels = lab.plan.world.tunnels.values()
+    return added(_told(lab, site) for site in sorted({s for one in tunnels for s in one.sites}))
+
+
+def _told(lab: Lab, site: str) -> dict[str, int]:
+    service = lab.plan.world.sites[site].service
+    if service.command is not None or service.url is not None:
+        raise LabError(f"sites.{site}.service: chaos needs `hello`, which notes what it was asked")
+    done = lab.run(site, [sys.executable, "-c", _ASK], capture_output=True, timeout=_PATIENCE_S)
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise LabError(f"the service of {site} does not tell what it was asked: {why}")
+    told: dict[str, int] = json.loads(done.stdout)
+    return told
+
+
+def _once(lab: Lab, samples: Sequence[Sample], before: Counter[str]) -> Promise:
+    """A service that cannot be asked any more breaks this promise, and leaves the others their results."""
+    try:
+        return once(samples, _ledger(lab) - before)
+    except (LabError, subprocess.TimeoutExpired) as error:
+        return replace(once(samples, {}), checked=0, broken=(str(error),))
 
 
 def _agrees(lab: Lab) -> Promise:

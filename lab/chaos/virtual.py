@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lab.chaos.outcome import Outcome, loaded, outcome
-from lab.chaos.promises import Promise, agrees, lives, once, right
+from lab.chaos.promises import Promise, added, agrees, lives, once, right
 from lab.chaos.storm import storm
 from lab.drivers import virtual_run
 from lab.drivers.virtual import VirtualWorld
@@ -22,8 +22,7 @@ def play(plan: Plan, seed: int, for_s: float) -> Outcome:
     ledger: Counter[str] = Counter()
 
     def look(world: VirtualWorld) -> None:
-        for node in world.nodes.values():
-            ledger.update(node.ledger)
+        ledger.update(added(node.ledger for node in world.nodes.values()))
         found.extend((_lives(world), _agrees(world), _empty(world)))
 
     run = virtual_run.play(plan, for_s, happenings=happenings, look=look)

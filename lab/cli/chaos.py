@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from lab.chaos.outcome import Outcome
+from lab.chaos.promises import Promise
+from lab.chaos.storm import CALM_S
 from lab.cli import bringing
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
 from lab.cli.bringing import By
 from lab.cli.run import FileArgument
-from lab.driver import Lab
+from lab.driver import Lab, LabError
 from lab.quantities import duration
 from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
@@ -42,6 +44,10 @@ def chaos(
     The same seed is the same storm. Exit code 1 when a promise was broken.
     """
     for_s = duration("--for", for_)
+    if for_s <= CALM_S:
+        raise LabError(
+            f"--for: found {for_!r}, allowed: more than {CALM_S:g}s, for so long is the calm at the end"
+        )
     if driver is By.virtual:
         from lab.chaos import virtual
 
@@ -76,7 +82,15 @@ def _real(lab: Lab, for_s: float, seed: int, seeds: int, output: Format) -> int:
 def _line(told: Outcome) -> str:
     broken = ", ".join(promise.name for promise in told.promises if not promise.kept)
     failed = f"{told.failed} of {told.requests} requests failed"
-    return f"seed {told.seed}: {failed}; {'BROKEN: ' + broken if broken else 'all promises kept'}"
+    unchecked = ", ".join(p.name for p in told.promises if p.kept and not p.checked)
+    kept = f"BROKEN: {broken}" if broken else "all promises kept"
+    return f"seed {told.seed}: {failed}; {kept}{f'; not checked: {unchecked}' if unchecked else ''}"
+
+
+def _kept(promise: Promise) -> str:
+    if not promise.kept:
+        return "NO"
+    return "yes" if promise.checked else "-"
 
 
 def _tell(found: list[Outcome], output: Format) -> int:
@@ -91,7 +105,7 @@ def _tell(found: list[Outcome], output: Format) -> int:
             continue
         put_table(
             ("PROMISE", "CHECKED", "KEPT", "ABOUT"),
-            [(p.name, str(p.checked), "yes" if p.kept else "NO", p.about) for p in one.promises],
+            [(p.name, str(p.checked), _kept(p), p.about) for p in one.promises],
             "lrll",
         )
         for promise in one.promises:
