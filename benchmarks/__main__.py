@@ -20,6 +20,7 @@ NAMES = (
     "policy",
     "attacks",
     "steering",
+    "chaos",
 )
 
 
