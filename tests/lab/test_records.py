@@ -118,7 +118,7 @@ class FakeLab:
 
 @pytest.fixture
 def lab_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    monkeypatch.setattr(everywhere, "ANSWER_S", 0.5)
+    monkeypatch.setattr(everywhere, "ANSWER_S", 0.2)
     monkeypatch.setattr(records, "PATIENCE_S", 0.2)
     labs: list[FakeLab] = []
 
@@ -171,7 +171,7 @@ def test_a_pop_that_is_paused_is_told_of(lab_with: Callable[..., Any], paused: s
     assert lab.kept() == {"shop.example.com": 1}
     said, told = popnet("list")
     assert said.splitlines()[1].endswith(f"yes; {paused}: no answer")
-    assert told == f"popnet: no answer from {paused} within 0.5 s\n"
+    assert told == f"popnet: no answer from {paused} within 0.2 s\n"
     (row,) = json.loads(popnet("list", "-o", "json")[0])
     assert (row["agreed"], row["no_answer"], row["version"]) == (True, [paused], 1)
 
