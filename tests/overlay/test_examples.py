@@ -15,7 +15,7 @@ from topology.plan import Plan
 FILES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 # Others are made for `popnet compare`, and claim nothing about a run.
 EXAMPLES = {file.stem: plan for file in FILES if (plan := Plan.of(load_world(file))).world.assert_}
-LONGEST_S = 75.0
+LONGEST_S = 65.0
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -14,7 +14,7 @@ from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.algorithms.hubs import k_median
@@ -133,7 +133,6 @@ def brute(world: World, cost: Cost, relays: int) -> dict[tuple[Pops, str], float
 
 
 @pytest.mark.parametrize("name", sorted(COSTS))
-@settings(max_examples=50)
 @given(world=worlds())
 def test_the_best_path_is_that_of_brute_force(name: str, world: World) -> None:
     cost, relays = COSTS[name]
@@ -144,7 +143,6 @@ def test_the_best_path_is_that_of_brute_force(name: str, world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["direct", "one-relay", "ttfb", "loss-aware"])
-@settings(max_examples=50)
 @given(world=worlds())
 def test_the_whole_ranking_is_that_of_brute_force(name: str, world: World) -> None:
     cost, relays = COSTS[name]
@@ -459,7 +457,6 @@ def cheapest_direct(paths: Iterable[Path]) -> Path | None:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-@settings(max_examples=40)
 @given(world=worlds())
 def test_no_loops_no_nonsense_and_never_worse_than_direct(name: str, world: World) -> None:
     """By its own cost no path is better than the first, so none of the direct ones either."""
@@ -492,7 +489,6 @@ def rtt_cost_of(world: World, path: Path) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-@settings(max_examples=40)
 @given(world=worlds(), seed=st.integers(0, 99))
 def test_the_same_state_and_luck_give_the_same_answer(name: str, world: World, seed: int) -> None:
     def play(links: Iterable[MeasuredLink]) -> list[Routes]:

@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.allpairs import AllPairs, Costs, Engine, all_pairs, has_numba
@@ -62,7 +62,6 @@ def check(found: AllPairs, costs: Costs) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(costs=networks())
-@settings(max_examples=40)
 def test_costs_and_paths_are_those_of_dijkstra(engine: Engine, costs: Costs) -> None:
     check(all_pairs(costs, engine), costs)
 
@@ -74,7 +73,6 @@ def same(one: AllPairs, other: AllPairs) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(data=st.data(), costs=networks())
-@settings(max_examples=40)
 def test_an_updated_row_gives_what_all_anew_gives(
     engine: Engine, data: st.DataObject, costs: Costs
 ) -> None:

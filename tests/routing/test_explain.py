@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from routing.api import Decide, Exit, MeasuredLink, Path, Routes, RoutingState
@@ -252,7 +252,6 @@ def worlds(draw: st.DrawFn) -> tuple[list[tuple[str, str, float]], tuple[Exit, .
     return links, exits
 
 
-@settings(max_examples=50)
 @given(
     world=worlds(),
     how=st.sampled_from(sorted(DECISIONS)),

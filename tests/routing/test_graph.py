@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.api import MeasuredLink
@@ -70,7 +70,6 @@ rows = st.dictionaries(st.sampled_from(NAMES), st.floats(0.001, 1.0), max_size=l
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), rows), min_size=1, max_size=12))
-@settings(max_examples=40)
 def test_best_paths_follow_the_rows(changes: list[tuple[str, dict[str, float]]]) -> None:
     known = LatencyGraph("A")
     for source, row in changes:

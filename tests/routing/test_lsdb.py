@@ -6,7 +6,7 @@ import random
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.lsa import (
@@ -181,7 +181,6 @@ def test_an_exit_is_known_across_relays_and_gone_with_the_way_to_it() -> None:
     assert "t" in known.exits()
 
 
-@settings(max_examples=50)
 @given(st.data())
 def test_all_who_are_connected_agree_after_any_history(data: st.DataObject) -> None:
     mesh = Mesh("ABCDE", LINE, data.draw(st.integers(0, 2**16)))

@@ -8,7 +8,7 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.api import Exit, MeasuredLink, Path
@@ -43,7 +43,6 @@ def ways(count: int, source: int, destination: int, relays: int) -> list[tuple[i
     ]
 
 
-@settings(max_examples=50)
 @given(rtts=matrices())
 def test_matrices_against_brute_force(rtts: np.ndarray) -> None:
     count = len(rtts)
@@ -59,7 +58,6 @@ def test_matrices_against_brute_force(rtts: np.ndarray) -> None:
         assert cost(rtts, path) == pytest.approx(one)
 
 
-@settings(max_examples=50)
 @given(rtts=matrices(), last=st.lists(st.floats(0, 0.05), min_size=1, max_size=3))
 def test_the_best_path_over_any_relays(rtts: np.ndarray, last: list[float]) -> None:
     names = "ABCDEF"[: len(rtts)]

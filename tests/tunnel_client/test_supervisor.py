@@ -7,7 +7,7 @@ import random
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel_client.core import effects as do
@@ -386,7 +386,6 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 5))
-@settings(max_examples=60)
 def test_no_order_of_reports_breaks_it(given_steps: list[tuple[str, int, int]], seed: int) -> None:
     """Whatever the world reports, in whatever order, nothing raises and its promises hold."""
     world = World(seed=seed)

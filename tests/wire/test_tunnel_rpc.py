@@ -221,7 +221,6 @@ def test_identifiers_have_sixteen_bytes(size: int) -> None:
 
 
 @given(request=requests)
-@settings(max_examples=50)
 def test_the_library_reads_what_we_ask(library: Any, tunnel: Any, request: t.Registration) -> None:
     client = t.RegistrationClient()
     client.register(request)
@@ -250,7 +249,6 @@ def test_the_library_reads_what_we_ask(library: Any, tunnel: Any, request: t.Reg
 
 
 @given(result=results)
-@settings(max_examples=50)
 def test_the_library_reads_what_we_answer(
     library: Any, tunnel: Any, result: t.ConnectionDetails | t.Refusal
 ) -> None:

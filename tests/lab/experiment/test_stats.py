@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.experiment.stats import (
@@ -88,7 +88,6 @@ def test_holm_as_in_a_textbook() -> None:
     assert adjusted == {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from("abcdefg"), st.floats(0, 1), max_size=6))
 def test_holm_never_lowers_and_keeps_the_order(p_values: dict[str, float]) -> None:
     adjusted = holm(p_values)

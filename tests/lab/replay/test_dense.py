@@ -68,7 +68,6 @@ def paths(relays: np.ndarray) -> list[list[int]]:
     return [[int(one) for one in row if one != NONE] for row in relays]
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), most=st.integers(1, 3))
 def test_bounded_paths_over_any_relays(seed: int, most: int) -> None:
     rng = np.random.default_rng(seed)
