@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_VARIABLE = "POPNET_RUN"
+# The lab that commands mean which name none.
+LAB_VARIABLE = "POPNET_LAB"
 BASE_VARIABLE = "POPNET_RUN_DIR"
 
 # sun_path holds 108 bytes with the final zero; some programs stop at fewer.

@@ -14,10 +14,8 @@ import typer
 from lab.cli.help import Sections
 from lab.driver import Lab, LabError, NoLabError
 from lab.jsonlines import UnreachableError
-from lab.rundir import RunDirError
+from lab.rundir import LAB_VARIABLE, RunDirError
 from topology.problems import WorldError
-
-LAB_VARIABLE = "POPNET_LAB"
 
 
 class Code(enum.IntEnum):
@@ -114,7 +112,11 @@ def open_lab(name: str | None = None) -> Lab:
 
     Commands that change something say `Lab.open`: nobody shall kill a PoP of a lab that he did not mean.
     """
-    return Lab.open(name, tell=lambda text: say(f"popnet: {text}"))
+    return Lab.open(name, tell=_tell)
+
+
+def _tell(text: str) -> None:
+    say(f"popnet: {text}")
 
 
 def say(text: str) -> None:
@@ -148,7 +150,7 @@ def _or_in_containers(arguments: list[str]) -> None:
     """Run the same command inside a lab of containers, if there is one. Returns when there is none."""
     from lab.cli import elsewhere
 
-    elsewhere.run(arguments)
+    elsewhere.run(arguments, _tell)
 
 
 def main() -> None:

@@ -9,17 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import IO, Any
 
 from lab.cli import asked
-from lab.cli.app import LAB_VARIABLE, say
 from lab.driver import DEFAULT_NAME, LabError
 from lab.drivers.base import Driver
 from lab.endings import ENDINGS
 from lab.hangup import CALL_VARIABLE
 from lab.launch import UpError
-from lab.rundir import RUN_VARIABLE
+from lab.rundir import LAB_VARIABLE, RUN_VARIABLE
 
 _NAME = ("-n", "--name")
 _WRITE = ("-w", "--write")
@@ -41,7 +41,7 @@ def driver() -> Driver | None:
     return found
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], tell: Callable[[str], None]) -> None:
     """Does not return if there is such a lab: its command's exit code is ours."""
     if os.environ.get(RUN_VARIABLE):
         # Inside a lab already: whatever it is made of, there is no engine here.
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> None:
         return
     container, called = found
     if name is None and called != DEFAULT_NAME:
-        say(f"popnet: lab {called}, the only one of containers")
+        tell(f"lab {called}, the only one of containers")
     if rest[:1] == ["capture"]:
         target, rest = _take(rest, _WRITE)
         if target is not None:

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from lab import driver
 from lab.cli import elsewhere
-from lab.cli.app import COMMANDS, LAB_VARIABLE, app, main
+from lab.cli.app import COMMANDS, app, main
 from lab.driver import Lab, NoLabError
 from lab.jsonlines import UnreachableError
-from lab.rundir import BASE_VARIABLE, RUN_VARIABLE
+from lab.rundir import BASE_VARIABLE, LAB_VARIABLE, RUN_VARIABLE
 
 for module in COMMANDS:
     importlib.import_module(f"lab.cli.{module}")
@@ -125,7 +125,7 @@ def test_a_variable_names_it_too(machine: Machine, monkeypatch: pytest.MonkeyPat
 def test_in_containers_it_is_the_same(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes something goes there with the name it must have, what looks with none."""
     went: list[list[str]] = []
-    monkeypatch.setattr("lab.cli.elsewhere.run", went.append)
+    monkeypatch.setattr("lab.cli.elsewhere.run", lambda line, _: went.append(line))
     for line in ("link reset", "link show"):
         monkeypatch.setattr("sys.argv", ["popnet", *line.split()])
         with pytest.raises(SystemExit):
@@ -134,7 +134,7 @@ def test_in_containers_it_is_the_same(machine: Machine, monkeypatch: pytest.Monk
 
 
 def test_which_lab_of_containers_was_taken_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
     monkeypatch.delenv(LAB_VARIABLE, raising=False)
@@ -142,10 +142,11 @@ def test_which_lab_of_containers_was_taken_is_said(
     monkeypatch.setattr(elsewhere, "_found", lambda name: ("4f", name or "theirs"))
     monkeypatch.setattr(elsewhere, "_call", lambda container, rest: called.append(rest))
     monkeypatch.setattr("sys.exit", lambda code: None)
-    elsewhere.run(["link", "show"])
-    assert capsys.readouterr().err == "popnet: lab theirs, the only one of containers\n"
-    elsewhere.run(["link", "show", "-n", "theirs"])
-    assert capsys.readouterr().err == ""
+    told: list[str] = []
+    elsewhere.run(["link", "show"], told.append)
+    assert told == ["lab theirs, the only one of containers"]
+    elsewhere.run(["link", "show", "-n", "theirs"], told.append)
+    assert len(told) == 1
     assert called == [["link", "show"]] * 2
 
 

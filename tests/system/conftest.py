@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.cli.app import LAB_VARIABLE
 from lab.doctor import examine_local
 from lab.driver import Lab
-from lab.rundir import BASE_VARIABLE, RunDir
+from lab.rundir import BASE_VARIABLE, LAB_VARIABLE, RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 
