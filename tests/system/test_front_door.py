@@ -294,12 +294,13 @@ def test_killing_a_site_under_load_loses_no_repeatable_request(
     front: Front, tmp_path: Path
 ) -> None:
     _until(lambda: _site(front) == "dublin")
-    report = "-w%{http_code} %header{popnet-site}\n"
+    # To stderr, which is not buffered: the site shall die in the middle.
+    report = "-w%{stderr}%{http_code} %header{popnet-site}\n"
     asking = []
     for visitor, count in (("london", 300), ("new-york", 120)):
         wanted = ["curl", "-sS", "-m60", "-o/dev/null", report, f"{WWW}/?[1-{count}]"]
         with open(tmp_path / visitor, "wb") as file:
-            asking.append(front.lab.popen(visitor, wanted, stdout=file))
+            asking.append(front.lab.popen(visitor, wanted, stderr=file))
     _until(lambda: len((tmp_path / "london").read_bytes().splitlines()) >= 50)
     front.lab.agent("dublin", "kill")
     assert [process.wait(60) for process in asking] == [0, 0]
