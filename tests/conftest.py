@@ -7,7 +7,6 @@ for new ones runs `pytest --hypothesis-profile search`; the parsers have harness
 from __future__ import annotations
 
 import gc
-import gc
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -38,9 +37,3 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_collection_finish() -> None:
-    """What was collected stays to the end: the garbage collector need not look at it again and again."""
-    gc.collect()
-    gc.freeze()
