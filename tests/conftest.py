@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gc
 import signal
+from functools import cache
 
+import typer.testing
 from hypothesis import HealthCheck, settings
+from typer.main import get_command
 
 settings.register_profile(
     "suite",
@@ -37,3 +40,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+# A parser of every command there is takes 40 ms, and a hundred calls by the tests' runner would each build one.
+typer.testing._get_command = cache(get_command)
