@@ -97,7 +97,7 @@ COMMANDS = {
     "pools": ("pools",),
     "fidelity": ("fidelity",),
     "run": ("run", "load"),
-    "run_virtual": ("get",),
+    "get": ("get",),
     "chaos": ("chaos",),
     "compare": ("compare",),
     "replay": ("replay",),

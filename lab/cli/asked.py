@@ -1,4 +1,4 @@
-"""What a request says beside its URL, as `popnet trace` and `popnet get` are told: header fields and a certificate."""
+"""A request, as `popnet trace` and `popnet get` are told."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
+from lab.asking import How
 from lab.driver import LabError
 from wire.headers import HOP_BY_HOP, valid_name, valid_value
 
+UrlArgument = Annotated[str, typer.Argument(help="Such as https://app.example.com/", metavar="URL")]
+FromOption = Annotated[str, typer.Option("--from", help="The city that asks.", metavar="VISITOR")]
+MethodOption = Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -23,8 +28,28 @@ CertificateOption = Annotated[
     str | None,
     typer.Option(help="The name in the visitor's client certificate, of access.certificates."),
 ]
+_LONGEST_S = 3600.0
 # They frame the request or are of the connection; the program that asks says them itself.
 _ITS_OWN = HOP_BY_HOP | {b"content-length", b"host"}
+
+
+def request(
+    method: str, header: Sequence[str] | None, certificate: str | None, timeout_s: float
+) -> How:
+    """Before a lab is looked for: what is wrong with it is wrong anywhere. Raises LabError."""
+    # A method and a name are both tokens (RFC 9110, section 5.6.2), but a name's case does not count.
+    if not valid_name(method.lower().encode(errors="replace")):
+        raise LabError(f"-X: found {method!r}, allowed: a method such as GET or POST")
+    if not 0 < timeout_s <= _LONGEST_S:
+        raise LabError(
+            f"--timeout: found {timeout_s:g}, allowed: more than 0, at most {_LONGEST_S:g} seconds"
+        )
+    return {
+        "method": method,
+        "headers": fields(header),
+        "certificate": certificate,
+        "timeout_s": timeout_s,
+    }
 
 
 def fields(given: Sequence[str] | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from lab import everywhere, policy, policy_live
+from lab.asking import full_url
 from lab.cli.app import (
     Code,
     Format,
@@ -228,13 +229,8 @@ def try_policy(
 
 def _split(url: str) -> tuple[str, str]:
     """Host and path with query."""
-    try:
-        parts = urlsplit(url if "//" in url else f"https://{url}")
-    except ValueError:
-        parts = None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
-    return parts.hostname, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    parts = urlsplit(full_url(url))
+    return parts.hostname or "", parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 @policy_app.command()

@@ -10,7 +10,7 @@ import typer
 
 from lab import explained, seen
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table, say
-from lab.cli.why import By, DriverOption, WorldOption, looking
+from lab.cli.played import By, DriverOption, WorldOption, looking
 from lab.driver import LabError, known
 from routing import drawing
 

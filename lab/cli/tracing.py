@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
-import typer
-
+from lab.asking import TIMEOUT_S, How, full_url
 from lab.cli.app import (
     Code,
     Format,
@@ -22,59 +18,52 @@ from lab.cli.app import (
     put_table,
     say,
 )
-from lab.cli.asked import CertificateOption, HeaderOption, fields
-from lab.driver import Lab, LabError, known
+from lab.cli.asked import (
+    CertificateOption,
+    FromOption,
+    HeaderOption,
+    MethodOption,
+    TimeoutOption,
+    UrlArgument,
+    request,
+)
+from lab.cli.played import By, DriverOption, WorldOption, file_of, in_virtual_time
+from lab.driver import Lab, known
 from lab.journey import Journey, journey
 from lab.policy_live import access
 from lab.policy_live import certificate as certificate_file
 from lab.rtts import current_rtts
 from lab.sites import site_that_answered
 from lab.visited import visited
-from topology.plan import Plan
-
-
-class TraceBy(enum.StrEnum):
-    lab = "lab"
-    virtual = "virtual"
 
 
 @app.command()
 def trace(
-    url: Annotated[str, typer.Argument(help="Such as https://app.example.com/", metavar="URL")],
-    visitor: Annotated[str, typer.Option("--from", help="The city that asks.", metavar="VISITOR")],
+    url: UrlArgument,
+    visitor: FromOption,
     name: NameOption = None,
     output: FormatOption = Format.table,
-    method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
+    method: MethodOption = "GET",
     header: HeaderOption = None,
     certificate: CertificateOption = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds for each phase.")] = 20.0,
-    driver: Annotated[
-        TraceBy, typer.Option(help="lab: the running one. virtual: none, the request is played.")
-    ] = TraceBy.lab,
-    world: Annotated[
-        Path | None, typer.Option(help="World file of the virtual driver.", metavar="FILE")
-    ] = None,
+    timeout_s: TimeoutOption = TIMEOUT_S,
+    driver: DriverOption = By.lab,
+    world: WorldOption = None,
 ) -> int:
     """Send one request and show its journey.
 
     Each phase is split into what the links declare (EMULATED, there and back) and the rest, which is the work of the
     programs and of this machine (PROCESSING). Exit code 1 when no response came.
     """
-    # Before a lab is looked for: what is wrong with it is wrong anywhere.
-    headers = fields(header)
-    if driver is TraceBy.virtual:
-        told = _virtually(world, visitor, url, method, timeout_s, headers, certificate)
+    url = full_url(url)
+    asked = request(method, header, certificate, timeout_s)
+    if (file := file_of(driver, world)) is not None:
+        from lab.drivers import virtual_trace
+
+        with in_virtual_time(file) as played:
+            told = virtual_trace.send(played, visitor, url, **asked)
     else:
-        lab = open_lab(name)
-        told = send(
-            lab,
-            lab.visitor(visitor),
-            url,
-            method=method,
-            timeout_s=timeout_s,
-            headers=headers,
-            certificate=certificate,
-        )
+        told = send(open_lab(name), visitor, url, **asked)
     if isinstance(told, str):
         if output is Format.json:
             put_json({"url": url, "visitor": visitor, "status": None, "error": told})
@@ -87,65 +76,36 @@ def trace(
     return Code.OK
 
 
-def _virtually(
-    file: Path | None,
-    visitor: str,
-    url: str,
-    method: str,
-    timeout_s: float,
-    headers: Mapping[str, str],
-    certificate: str | None,
-) -> Journey | str:
-    from lab.drivers import virtual_trace
-    from lab.drivers.virtual import VirtualWorld
-    from lab.worlds import DEFAULT_WORLD, load_world
-
-    with VirtualWorld(Plan.of(load_world(file or DEFAULT_WORLD))) as world:
-        world.start()
-        return virtual_trace.send(
-            world,
-            visitor,
-            url,
-            method=method,
-            timeout_s=timeout_s,
-            headers=headers,
-            certificate=certificate,
-        )
-
-
-def send(
-    lab: Lab,
-    visitor: str,
-    url: str,
-    *,
-    method: str = "GET",
-    timeout_s: float = 20.0,
-    headers: Mapping[str, str] | None = None,
-    certificate: str | None = None,
-) -> Journey | str:
-    """Trace one request; a text instead of a journey says why there was no response."""
-    parts = urlsplit(url if "//" in url else f"https://{url}/")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LabError(f"{url!r} is no URL; allowed: https://HOST/PATH or http://HOST/PATH")
+def ask(lab: Lab, visitor: str, url: str, **how: Unpack[How]) -> dict[str, Any]:
+    """What came of it, as the probe `lab.probes.visit` says it, and the URL and the visitor in full."""
+    certificate = how.get("certificate")
     if certificate is not None:
         certificate = known(certificate, access(lab).certificates, "client certificate")
-    visit = visited(
+    url, visitor = full_url(url), lab.visitor(visitor)
+    answer = visited(
         lab,
         visitor,
-        parts.geturl(),
-        method=method,
-        headers={"user-agent": "popnet-trace", "accept": "*/*", **(headers or {})},
-        timeout_s=timeout_s,
+        url,
+        method=how.get("method", "GET"),
+        headers={"user-agent": "popnet", "accept": "*/*", **how.get("headers", {})},
+        timeout_s=how.get("timeout_s", TIMEOUT_S),
         certificate=certificate_file(lab, certificate) if certificate is not None else None,
     )
-    if visit["error"] is not None:
-        return str(visit["error"])
+    return {"url": url, "visitor": visitor, **answer}
+
+
+def send(lab: Lab, visitor: str, url: str, **how: Unpack[How]) -> Journey | str:
+    """Trace one request; a text instead of a journey says why there was no response."""
+    answer = ask(lab, visitor, url, **how)
+    if answer["error"] is not None:
+        return str(answer["error"])
+    url, visitor = answer["url"], answer["visitor"]
     lands = next(row["lands"] for row in lab.wan("catchment")["rows"] if row["visitor"] == visitor)
     if lands is None:
         return "no PoP announces the anycast address"
     rtts = current_rtts(lab)
-    site = site_that_answered(lab.plan, parts.hostname, [(n, v) for n, v in visit["headers"]])
-    return journey(parts.geturl(), visitor, lands, site, visit, rtts)
+    site = site_that_answered(lab.plan, urlsplit(url).hostname, answer["headers"])
+    return journey(url, visitor, lands, site, answer, rtts)
 
 
 def show(told: Journey) -> None:

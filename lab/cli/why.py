@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import enum
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lab import reasons, seen, whatif
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, put, put_json, put_table
+from lab.cli.played import By, DriverOption, WorldOption, looking
 from lab.driver import LabError, known
 from lab.named import Named, named, request
 from lab.reasons import Oracle
-
-
-class By(enum.StrEnum):
-    lab = "lab"
-    virtual = "virtual"
-
-
-DriverOption = Annotated[
-    By, typer.Option("--driver", help="lab: the running one. virtual: none, its world is played.")
-]
-WorldOption = Annotated[
-    Path | None,
-    typer.Option("--world", help="World file of the virtual driver.", metavar="FILE"),
-]
-
-
-@contextlib.contextmanager
-def looking(driver: By, name: str | None, world: Path | None) -> Iterator[seen.Seen]:
-    if driver is By.lab:
-        yield seen.in_lab(name)
-        return
-    from lab.worlds import DEFAULT_WORLD
-
-    with seen.in_virtual_time(world or DEFAULT_WORLD) as found:
-        yield found
 
 
 @app.command()

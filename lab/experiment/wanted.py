@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.asking import full_url
 from lab.driver import LabError
-from lab.drivers.virtual_trace import full_url
 from lab.experiment import virtual
 from lab.experiment.design import BLOCK_S
 from lab.worlds import AlgorithmChoiceError, with_algorithm

@@ -27,7 +27,7 @@ from lab.cli.app import main
 
 for arguments in (
     ["validate", "topology.yaml"],
-    ["get", "https://app.example.com/", "--driver", "virtual"],
+    ["get", "https://app.example.com/", "--driver", "virtual", "--from", "tokyo"],
     ["trace", "https://app.example.com/", "--driver", "virtual", "--from", "tokyo"],
     ["run", "examples/short-outage.yaml", "--until", "1s", "-o", "json"],
 ):

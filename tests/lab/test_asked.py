@@ -1,13 +1,56 @@
-"""Header fields as `trace` and `get` take them."""
+"""A request as `trace` and `get` take it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import lab.cli.get
+import lab.cli.tracing  # noqa: F401 they add commands
+from lab.asking import full_url
 from lab.cli import asked
+from lab.cli.app import app
 from lab.driver import LabError
+
+
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        ("app.example.com", "https://app.example.com/"),
+        ("app.example.com:8443/x?y=1", "https://app.example.com:8443/x?y=1"),
+        ("http://app.example.com", "http://app.example.com/"),
+    ],
+)
+def test_what_need_not_be_said_of_a_url(given: str, whole: str) -> None:
+    assert full_url(given) == whole
+
+
+@pytest.mark.parametrize(
+    "text", ["", "https:///x", "ftp://a", "https://[::1", "a:99999", "a:b", "a:0", "a:-1"]
+)
+def test_what_is_no_url(text: str) -> None:
+    with pytest.raises(LabError, match="is no URL"):
+        full_url(text)
+
+
+@pytest.mark.parametrize("command", ["trace", "get"])
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--timeout", "0"], "--timeout: found 0,"),
+        (["--timeout", "nan"], "--timeout: found nan,"),
+        (["-X", "G T"], "-X: found 'G T',"),
+        (["--world", "any.yaml"], "--world: the running lab has a world"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_lab_is_looked_for(
+    command: str, more: list[str], named: str
+) -> None:
+    done = CliRunner().invoke(app, [command, "https://a.example/", "--from", "tokyo", *more])
+    assert isinstance(done.exception, LabError)
+    assert str(done.exception).startswith(named)
 
 
 def test_fields_of_options_and_of_a_file(tmp_path: Path) -> None:

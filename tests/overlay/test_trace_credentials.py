@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import lab.cli.run_virtual
+import lab.cli.get
 import lab.cli.tracing  # noqa: F401 they add commands
 from lab.cli.app import app
 from lab.policy import of_plan, token_id, token_secret
@@ -69,9 +69,22 @@ def test_the_journey_of_a_request_with_a_credential(
 
 
 def test_get_shows_a_credential_too(guarded: Path) -> None:
-    wanted = ["get", f"{URL}/vault/x", str(guarded), "--driver", "virtual", "--from", "london"]
+    played = ["--driver", "virtual", "--world", str(guarded)]
+    wanted = ["get", f"{URL}/vault/x", "--from", "london", *played]
     refused = CliRunner().invoke(app, wanted)
     assert "popnet-problem: Forbidden: " in refused.stdout
     passed = CliRunner().invoke(app, [*wanted, "--certificate", "alice"])
     assert f"popnet-security: rule 3 require{LOGGED}" in passed.stdout
     assert "popnet-problem" not in passed.stdout
+
+
+def test_get_as_json(guarded: Path) -> None:
+    played = ["--driver", "virtual", "--world", str(guarded), "-o", "json"]
+    done = CliRunner().invoke(app, ["get", "app.example.com", "--from", "London", *played])
+    told = json.loads(done.stdout)
+    assert (told["url"], told["visitor"]) == ("https://app.example.com/", "london")
+    assert (told["status"], told["error"], done.exit_code) == (200, None, 0)
+    assert ["popnet-tunnel", "app"] in told["headers"]
+    nowhere = CliRunner().invoke(app, ["get", "nobody.example.org", "--from", "london", *played])
+    assert nowhere.exit_code == 1
+    assert json.loads(nowhere.stdout)["error"] in nowhere.stderr
