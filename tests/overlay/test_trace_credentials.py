@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import lab.cli.get
 import lab.cli.tracing  # noqa: F401 they add commands
@@ -79,12 +79,16 @@ def test_get_shows_a_credential_too(guarded: Path) -> None:
 
 
 def test_get_as_json(guarded: Path) -> None:
-    played = ["--driver", "virtual", "--world", str(guarded), "-o", "json"]
-    done = CliRunner().invoke(app, ["get", "app.example.com", "--from", "London", *played])
+    def got(url: str) -> Result:
+        played = ["--driver", "virtual", "--world", str(guarded), "-o", "json"]
+        asked = ["get", url, "--from", "London", *played]
+        return CliRunner().invoke(app, asked, standalone_mode=False)
+
+    done = got("app.example.com")
     told = json.loads(done.stdout)
     assert (told["url"], told["visitor"]) == ("https://app.example.com/", "london")
-    assert (told["status"], told["error"], done.exit_code) == (200, None, 0)
+    assert (told["status"], told["error"], done.return_value) == (200, None, 0)
     assert ["popnet-tunnel", "app"] in told["headers"]
-    nowhere = CliRunner().invoke(app, ["get", "nobody.example.org", "--from", "london", *played])
-    assert nowhere.exit_code == 1
+    nowhere = got("nobody.example.org")
+    assert nowhere.return_value == 1
     assert json.loads(nowhere.stdout)["error"] in nowhere.stderr
