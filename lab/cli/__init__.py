@@ -8,7 +8,7 @@ bringing.py  labs that a command brings up for itself
 
 running.py   up; status.py: status, down
 inside.py    exec, curl
-tracing.py   trace; get.py: get
+tracing.py   trace, get
 why.py       why; routes.py: routes, graph, lsdb
 nodes.py     kill, vanish, start, pause, resume, drain
 links.py     link set, link show, link reset, catchment

@@ -81,7 +81,7 @@ NodeArgument = Annotated[str, typer.Argument(help="A node: PoP, visitor or site.
 # Module -> the commands that it registers when it is imported. Only the one that is asked for is imported: all of them
 # together take a second.
 COMMANDS = {
-    "tracing": ("trace",),
+    "tracing": ("trace", "get"),
     "running": ("up", "first-request"),
     "status": ("status", "down"),
     "inside": ("exec", "curl"),
@@ -97,7 +97,6 @@ COMMANDS = {
     "pools": ("pools",),
     "fidelity": ("fidelity",),
     "run": ("run", "load"),
-    "get": ("get",),
     "chaos": ("chaos",),
     "compare": ("compare",),
     "replay": ("replay",),

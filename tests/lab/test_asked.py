@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import lab.cli.get
-import lab.cli.tracing  # noqa: F401 they add commands
+import lab.cli.tracing  # noqa: F401 it adds commands
 from lab.asking import full_url
 from lab.cli import asked
 from lab.cli.app import app

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import lab.cli.get
-import lab.cli.tracing  # noqa: F401 they add commands
+import lab.cli.tracing  # noqa: F401 it adds commands
 from lab.cli.app import app
 from lab.policy import of_plan, token_id, token_secret
 from topology.load import parse_world
