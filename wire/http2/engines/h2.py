@@ -16,7 +16,6 @@ import re
 import struct
 from collections import deque
 from contextlib import suppress
-from typing import Any
 
 import h2.config
 import h2.connection
@@ -24,20 +23,16 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
-import hpack
 
 from wire.http2.engine import ErrorCode, Headers, Http2Error, Http2Settings, Role, Sink, StreamSink
+from wire.http2.engines.fields import FieldDecoder, FieldEncoder, fit_for_a_request_line
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
 _SUSPICIOUS = 16
-_MOST_UPDATES = 4
-_LITERAL = 512
 _CONNECTION_WINDOW = 16 * 1024 * 1024
-_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_status = re.compile(rb"[1-9][0-9][0-9]").fullmatch
-_is_visible = re.compile(rb"[!-~\x80-\xff]*").fullmatch
 _GONE = (h2.exceptions.ProtocolError, KeyError)
 
 
@@ -78,7 +73,7 @@ class H2Engine:
                 normalize_outbound_headers=False,
             )
         )
-        self._connection.encoder = _Encoder()
+        self._connection.encoder = FieldEncoder()
         self._connection.decoder = FieldDecoder(settings.max_header_count * 4)
         self._streams: dict[int, _Stream] = {}
         # Streams with something to send that the windows may allow, in turn.
@@ -269,7 +264,7 @@ class H2Engine:
             return
         stream.peer_ended = event.stream_ended is not None
         headers = _plain(event.headers)
-        if not _fit_for_a_request_line(headers):
+        if not fit_for_a_request_line(headers):
             self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         self._stream_sink.request_received(event.stream_id, headers, stream.peer_ended)
@@ -504,60 +499,6 @@ class H2Engine:
                     self._stream_sink.stream_closed(stream_id, code)
         finally:
             self._dispatching = False
-
-
-def _fit_for_a_request_line(headers: Headers) -> bool:
-    """What h2 does not look at: a blank in a pseudo-header field would make another request line of it where the last
-    hop speaks HTTP/1.1 (RFC 9113 section 8.3.1, RFC 9112 section 11.1)."""
-    for name, value in headers:
-        if name[:1] != b":":
-            return True
-        if not (_is_token(value) if name == b":method" else _is_visible(value)):
-            return False
-    return True
-
-
-class _Encoder(hpack.Encoder):
-    """Huffman's code makes some strings nearly four times as long, and nghttp2 ends the connection over 64 KiB."""
-
-    def encode(self, headers: Any, huffman: bool = True) -> bytes:
-        small = sum([len(name) + len(value) for name, value in headers]) < 16_384
-        return super().encode(headers, huffman and small)
-
-
-class FieldDecoder(hpack.Decoder):
-    """hpack takes any number of table sizes, and copies the rest of a block for each literal in it."""
-
-    def __init__(self, most_fields: int) -> None:
-        super().__init__()
-        self._most_fields = most_fields
-        self._literals = 0
-
-    def decode(self, data: bytes, raw: bool = False) -> Any:
-        at = updates = 0
-        while at < len(data) and data[at] & 0xE0 == 0x20:
-            # An integer with a prefix of five bits. RFC 7541 section 4.2 has no use for more than two of them.
-            updates += 1
-            if data[at] & 0x1F == 0x1F:
-                at += 1
-                while at < len(data) and data[at] & 0x80:
-                    at += 1
-            at += 1
-            if updates > _MOST_UPDATES:
-                raise hpack.HPACKDecodingError("too many table sizes")
-        self._literals = 0
-        return super().decode(data, raw)
-
-    def _decode_literal(self, data: Any, should_index: bool) -> Any:
-        self._literals += 1
-        if self._literals > self._most_fields:
-            raise hpack.OversizedHeaderListError("too many fields")
-        if len(data) > _LITERAL:
-            try:
-                return super()._decode_literal(data[:_LITERAL], should_index)
-            except hpack.HPACKError:
-                pass  # It is longer than that, or is no literal anyway.
-        return super()._decode_literal(data, should_index)
 
 
 class _Cut(h2.exceptions.ProtocolError):

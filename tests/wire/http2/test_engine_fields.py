@@ -5,7 +5,7 @@ from __future__ import annotations
 import hpack
 import pytest
 
-from wire.http2.engines.h2 import FieldDecoder
+from wire.http2.engines.fields import FieldDecoder
 
 
 def test_a_change_of_the_tables_size_and_its_return() -> None:
