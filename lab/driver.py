@@ -25,7 +25,7 @@ from typing import Any
 
 from lab import adminhttp, configs, inside, isolation, jsonlines
 from lab.jsonlines import Connection, Message, UnreachableError
-from lab.rundir import RUN_VARIABLE, RunDir, labs
+from lab.rundir import RUN_VARIABLE, RunDir, serving
 from topology.plan import Plan
 from wan.agent import linux
 
@@ -58,18 +58,20 @@ class Lab:
 
         With `tell`, for what only looks: if there is no such lab, the only one that runs, and its name is told.
         """
-        running = [run.name for run in labs() if run.lab_socket.exists()]
+        served = [run.name for run in serving()]
         named = name is not None
         name = name or choose()
-        if not named and tell is not None and name not in running and len(running) == 1:
-            (name,) = running
+        if not named and tell is not None and name not in served and len(served) == 1:
+            (name,) = served
             tell(f"lab {name}, the only one that runs")
         lab = cls(RunDir.of(name))
         try:
             jsonlines.ask(lab.dir.lab_socket, {"op": "status"}, timeout=10.0)
         except UnreachableError:
-            others = ", ".join(other for other in running if other != name)
+            others = ", ".join(other for other in served if other != name)
             hint = f"running: {others}; choose by -n" if others else "`popnet up` starts one"
+            if lab.dir.path.exists() and not lab.dir.processes():
+                hint = f"a crash left its files: `popnet down -n {name}` clears them away"
             only = name if not named and tell is None else None
             raise NoLabError(f"no lab named {name} is running ({hint})", only) from None
         return lab

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import time
 from dataclasses import dataclass
@@ -147,6 +148,15 @@ class RunDir:
                 f"choose a shorter lab name, or a shorter directory by {BASE_VARIABLE}"
             )
 
+    def serves(self) -> bool:
+        """Whether a supervisor answers here: a directory alone may be what a crash left."""
+        with socket.socket(socket.AF_UNIX) as door:
+            try:
+                door.connect(str(self.lab_socket))
+            except OSError:
+                return False
+        return True
+
     def processes(self) -> list[int]:
         """Every live process of this lab, apart from this one and those it was started by."""
         wanted = f"{RUN_VARIABLE}={self.path}".encode()
@@ -195,6 +205,11 @@ def _ancestry() -> set[int]:
         # The command, in parentheses, may contain anything; the parent is the second field after it.
         pid = int(stat_line.rpartition(")")[2].split()[1])
     return pids
+
+
+def serving() -> list[RunDir]:
+    """The labs of this user that can be asked."""
+    return [lab for lab in labs() if lab.serves()]
 
 
 def labs() -> list[RunDir]:

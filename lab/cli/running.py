@@ -23,7 +23,7 @@ from lab.driver import Lab, LabError
 from lab.drivers import base
 from lab.drivers.local import LocalDriver
 from lab.gateway import ports
-from lab.rundir import labs
+from lab.rundir import serving
 from lab.standing import standing
 
 
@@ -199,7 +199,7 @@ def first_request(
 
 def _what_next(lab: Lab, visitor: str, address: str, path: Sequence[str]) -> str:
     command = "popnet" if shutil.which("popnet") else os.path.relpath(sys.argv[0])
-    if len(labs()) > 1:
+    if len(serving()) > 1:
         command += f" -n {lab.name}"
     other = next((name for name in lab.plan.world.visitors if name != visitor), visitor)
     here, there = path[0], path[-1]

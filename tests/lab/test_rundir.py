@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lab.rundir import BASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, labs
+from lab.rundir import BASE_VARIABLE, RUN_VARIABLE, RunDir, RunDirError, labs, serving
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,19 @@ def test_a_sweep_ends_the_processes_of_this_lab_and_of_no_other() -> None:
         finally:
             ours.kill()
             theirs.kill()
+
+
+def test_only_labs_that_answer_are_served(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("left", "lives"):
+        RunDir.of(name).create()
+    with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as lives:
+        for door, name in ((left, "left"), (lives, "lives")):
+            # A test's directory may be longer than the path of a socket.
+            monkeypatch.chdir(RunDir.of(name).path)
+            door.bind("lab.sock")
+            door.listen()
+        left.close()
+        monkeypatch.chdir(base)
+        monkeypatch.setattr("lab.rundir.base", lambda: Path())
+        assert [run.name for run in labs()] == ["left", "lives"]
+        assert [run.name for run in serving()] == ["lives"]

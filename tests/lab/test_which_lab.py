@@ -14,7 +14,7 @@ from lab.cli import elsewhere
 from lab.cli.app import COMMANDS, app, main
 from lab.driver import Lab, NoLabError
 from lab.jsonlines import UnreachableError
-from lab.rundir import BASE_VARIABLE, LAB_VARIABLE, RUN_VARIABLE
+from lab.rundir import BASE_VARIABLE, LAB_VARIABLE, RUN_VARIABLE, RunDir
 
 for module in COMMANDS:
     importlib.import_module(f"lab.cli.{module}")
@@ -43,6 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.delenv(RUN_VARIABLE, raising=False)
     monkeypatch.delenv(LAB_VARIABLE, raising=False)
     monkeypatch.setattr(driver.jsonlines, "ask", ask)
+    monkeypatch.setattr(RunDir, "serves", lambda run: run.lab_socket.exists())
     return Machine(tmp_path)
 
 
@@ -75,6 +76,15 @@ def test_of_several_none_is_taken(machine: Machine) -> None:
     machine.runs("one", "other")
     with pytest.raises(NoLabError, match="running: one, other"):
         Lab.open(tell=print)
+
+
+def test_what_a_crash_left_is_no_lab_that_runs(machine: Machine) -> None:
+    (machine.base / "left").mkdir()
+    machine.runs("other")
+    told: list[str] = []
+    assert Lab.open(tell=told.append).name == "other"
+    with pytest.raises(NoLabError, match=r"a crash left its files: `popnet down -n left` clears"):
+        Lab.open("left")
 
 
 def test_a_command_inside_a_lab_means_that_lab(
