@@ -63,6 +63,22 @@ def read(plan: Plan, file: Path) -> tuple[Policy, Access]:
     return policy, world.access
 
 
+def key_files(file: Path) -> list[str]:
+    """The key sets beside the policy in this file that it names, as it names them.
+
+    What is wrong with the file is for `read` to say, where it is read.
+    """
+    try:
+        access = parse(file.read_text("utf-8"), str(file)).data["access"]
+        named = [issuer["jwks"] for issuer in access["jwt"].values()]
+    except (OSError, UnicodeDecodeError, WorldError, LookupError, TypeError, AttributeError):
+        return []
+    beside = [Path(name) for name in named if isinstance(name, str) and name[:1] not in ("{", "/")]
+    return [
+        str(name) for name in beside if ".." not in name.parts and (file.parent / name).is_file()
+    ]
+
+
 def _put_into(document: Document, plan: Plan) -> None:
     """Leave nothing but KEYS of the file, and let the running world stand around them.
 
@@ -100,8 +116,8 @@ def _with(document: Document, path: tuple[str, ...], found: str, allowed: str) -
 def _unreadable(file: Path, found: str) -> Problem:
     return Problem(
         file=str(file),
-        line=1,
-        column=1,
+        line=0,
+        column=0,
         key="",
         found=found,
         allowed=f"a readable file with {_ALLOWED}, in UTF-8",

@@ -152,15 +152,23 @@ def _or_in_containers(arguments: list[str]) -> None:
     elsewhere.run(arguments, _tell)
 
 
+def _run() -> object:
+    """The command, here or where its lab is; what it returned."""
+    try:
+        return app(standalone_mode=False)
+    except NoLabError as error:
+        _or_in_containers([*(("-n", error.only) if error.only else ()), *sys.argv[1:]])
+        raise
+
+
 def main() -> None:
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     # Help, and what is no command, need all of them.
     for module in [name for name, held in COMMANDS.items() if asked in held] or COMMANDS:
         importlib.import_module(f"lab.cli.{module}")
     try:
-        code = app(standalone_mode=False)
+        code = _run()
     except NoLabError as error:
-        _or_in_containers([*(("-n", error.only) if error.only else ()), *sys.argv[1:]])
         say(f"popnet: {error}")
         sys.exit(Code.NO_LAB)
     except WorldError as error:

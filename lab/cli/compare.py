@@ -25,6 +25,7 @@ from lab.cli.app import (
     put_table,
     say,
 )
+from lab.cli.load_files import Files
 from lab.cli.run import FileArgument
 from lab.driver import LabError, known
 from lab.launch import UpError
@@ -145,6 +146,7 @@ def compare(
             raise LabError("--out, --seeds: not with --driver docker; -o json has the figures")
         options = ["--every", every, "--warm-up", warm_up, "-o", output.value]
         return _in_containers(wanted, options + (["--expect", expect.value] if expect else []))
+    Files(out).check()
     progress = _Progress(begun)
     try:
         if lab is not None:

@@ -9,11 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from lab.cli import asked
+from lab.cli import asked, pcap
 from lab.driver import DEFAULT_NAME, LabError
 from lab.drivers.base import Driver
 from lab.endings import ENDINGS
@@ -57,12 +60,12 @@ def run(arguments: list[str], tell: Callable[[str], None]) -> None:
     if rest[:1] == ["capture"]:
         target, rest = _take(rest, _WRITE)
         if target is not None:
-            rest += ["-w", "-"]
-        if target not in (None, "-"):
-            with open(str(target), "wb") as file:
+            rest += ["-w", pcap.STDOUT]
+        if target not in (None, pcap.STDOUT):
+            with pcap.opened(target) as file:
                 sys.exit(_call(container, rest, file))
     if rest[:2] == ["policy", "set"]:
-        sys.exit(_with_file(container, rest))
+        sys.exit(_with_files(container, rest))
     if rest[:1] in (["trace"], ["get"]):
         rest = asked.opened(rest)
     if os.isatty(0) and os.isatty(1):
@@ -105,19 +108,25 @@ def _found(name: str | None) -> tuple[str, str] | None:
     return (found.control, found.name) if found is not None and found.control is not None else None
 
 
-def _with_file(container: str, arguments: list[str]) -> int:
-    """A command that reads a file of ours: a copy goes there before, and away after."""
+def _with_files(container: str, arguments: list[str]) -> int:
+    """A policy of ours, and the key sets it names: copies go there before, and away after."""
     place = next((n for n, word in enumerate(arguments) if os.path.isfile(word)), None)
     if place is None:
         return _call(container, arguments)
-    directory, file = f"/tmp/popnet-{secrets.token_hex(8)}", os.path.basename(arguments[place])  # noqa: S108
-    write = ["sh", "-c", 'mkdir "$1" && cat > "$1/$2"', "sh", directory, file]
-    with open(arguments[place], "rb") as ours:
-        subprocess.run(["docker", "exec", "-i", container, *write], stdin=ours, check=True)
+    from lab.policy_file import key_files
+
+    ours = Path(arguments[place])
+    directory = f"/tmp/popnet-{secrets.token_hex(8)}"  # noqa: S108 in a container, and its name is a secret
+    unpack = ["sh", "-c", 'mkdir "$1" && tar -x --no-same-owner -C "$1"', "sh", directory]
+    with tempfile.TemporaryFile() as bundle:
+        with tarfile.open(fileobj=bundle, mode="w", dereference=True) as tar:
+            for name in (ours.name, *key_files(ours)):
+                tar.add(ours.parent / name, name)
+        bundle.seek(0)
+        subprocess.run(["docker", "exec", "-i", container, *unpack], stdin=bundle, check=True)
     try:
-        return _call(
-            container, [*arguments[:place], file, *arguments[place + 1 :]], directory=directory
-        )
+        there = [*arguments[:place], ours.name, *arguments[place + 1 :]]
+        return _call(container, there, directory=directory)
     finally:
         subprocess.run(["docker", "exec", container, "rm", "-r", directory], check=False)
 

@@ -25,11 +25,10 @@ class Files:
     junit: Path | None = None
 
     def check(self) -> None:
-        """Makes the directory. Raises LabError when something could not be written there."""
+        """Raises LabError when something could not be written there. Leaves no trace."""
         if self.out is not None:
             try:
-                self.out.mkdir(parents=True, exist_ok=True)
-                _try(self.out)
+                _try(next(one for one in (self.out, *self.out.absolute().parents) if one.exists()))
             except OSError as error:
                 raise _unwritable("--out", self.out, "a directory to write in", error) from None
         if self.junit is not None:
@@ -78,6 +77,7 @@ def _unwritable(option: str, path: Path, allowed: str, error: OSError) -> LabErr
 
 
 def _leave(out: Path, figures: dict[str, Any], samples: Sequence[Sample], events: bytes) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     (out / "events.jsonl").write_bytes(events)
     (out / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
     fields = Sample.__dataclass_fields__

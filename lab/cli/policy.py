@@ -181,7 +181,10 @@ def set_policy(
 
 @policy_app.command("test")
 def try_policy(
-    url: Annotated[str, typer.Argument(help="What is asked for: https://app.example.com/admin/x")],
+    url: Annotated[
+        str,
+        typer.Argument(help="What is asked for: https://app.example.com/admin/x", metavar="URL"),
+    ],
     visitor: Annotated[str, typer.Option("--from", help="Who asks: a visitor.")],
     method: Annotated[str, typer.Option("-X", "--request", help="The HTTP method.")] = "GET",
     header: Annotated[

@@ -71,7 +71,8 @@ def recovery(
     kind: Annotated[
         Kind,
         typer.Argument(
-            help="kill: programs die, the kernel answers RST. vanish: silence. cut: one link is down."
+            help="kill: programs die, the kernel answers RST. vanish: silence. cut: one link is down.",
+            metavar="[kill|vanish|cut]",
         ),
     ] = Kind.kill,
     targets: Annotated[

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli.app import Code, Format, FormatOption, app, put_json, put_table, say
+from lab.cli.load_files import Files
 from lab.driver import LabError
 from lab.quantities import duration
 
@@ -91,6 +92,7 @@ def replay(
     read = matrices.read(matrix)
     for finding in read.findings:
         say(f"{matrix}: {finding}")
+    Files(out).check()
     played = playing.play(read, contenders, settings, _Progress())
     lines = summary.lines(played)
     about: dict[str, Any] = {

@@ -18,6 +18,7 @@ import typer
 from lab import metrics as merging
 from lab import quantities
 from lab.cli.app import Code, Format, FormatOption, NameOption, app, open_lab, put, say
+from lab.cli.pcap import opened
 from lab.driver import Lab, LabError
 from lab.happened import Teller
 
@@ -169,16 +170,14 @@ def capture(
         raise LabError(f"{target!r} is neither a node nor A:B")
     if write is None and sys.stdout.isatty():
         raise LabError("a terminal shows no pcap: give -w FILE, or pipe it into a program (-w -)")
-    with lab.wan_connection() as wan:
+    with lab.wan_connection() as wan, opened(write) as file:
         wan.ask({"op": "capture", **({"node": ends[0]} if len(ends) == 1 else {"pair": ends})})
-        to_stdout = write in (None, "-")
-        fd = 1 if to_stdout else os.open(str(write), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         say(f"capturing {target}; Ctrl-C ends it")
         try:
             while data := wan.read():
                 view = memoryview(data)
                 while view:
-                    view = view[os.write(fd, view) :]
+                    view = view[os.write(file.fileno(), view) :]
         except KeyboardInterrupt:
             return
         raise LabError("the wan process ended the capture")

@@ -239,7 +239,7 @@ def test_a_certificate_that_nobody_asks_for_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match="found No such file or directory; allowed: a readable"):
+    with pytest.raises(WorldError, match=r"\.yaml: No such file or directory$"):
         policy_file.read(PLAN, tmp_path / "none.yaml")
 
 
@@ -422,3 +422,24 @@ def test_the_help_names_every_key_of_a_rule() -> None:
     for said in (popnet("--help")[0], popnet("set", "--help")[0]):
         words = set(re.findall(r"[a-z_]+", said))
         assert set(SecurityRule.__struct_fields__) - {"note"} <= words
+
+
+def test_the_key_sets_that_a_policy_names_are_those_beside_it(tmp_path: Path) -> None:
+    for name in ("a.json", "keys/b.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    named = [
+        "a.json",
+        "keys/b.json",
+        "missing.json",
+        f"{tmp_path}/a.json",
+        "../a.json",
+        '{"keys": []}',
+    ]
+    issuers = ", ".join(f"i{n}: {{jwks: '{name}'}}" for n, name in enumerate(named))
+    file = tmp_path / "guard.yaml"
+    file.write_text(f"access: {{jwt: {{{issuers}}}}}\nsecurity: []\n")
+    assert policy_file.key_files(file) == ["a.json", "keys/b.json"]
+    for wrong in ("security: []", "access: [1]", "access: {jwt: {a: 1}}", "- : [", ""):
+        file.write_text(wrong)
+        assert policy_file.key_files(file) == []

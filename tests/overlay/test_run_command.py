@@ -71,7 +71,7 @@ def no_run(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"out": "file"}, "--out: found '.*file'.* File exists; allowed: a directory"),
+        ({"out": "file"}, "--out: found '.*file'.* Not a directory; allowed: a directory"),
         ({"out": "file/deeper"}, "--out: found '.*deeper'.* Not a directory"),
         ({"junit_file": "nowhere/a.xml"}, "--junit: found '.*a.xml'.* No such file or directory"),
         ({"junit_file": "directory"}, "--junit: found '.*directory'.* Is a directory"),

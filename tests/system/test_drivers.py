@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 from .conftest import SMALL_WORLD, Popnet
 from .driver_rigs import RIGS, Rig
@@ -329,6 +331,12 @@ def test_a_policy_is_read_from_a_file_of_the_one_who_asks(lab: Running, tmp_path
     assert "with 1 rules is in force" in take("security: [{path: /closed/*, block: true}]\n")
     assert (status(URL), status(f"{URL}closed/x")) == ("200", "403")
     take("security: [{country: Japan, block: true}]\n", code=2)
+    keys = [json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key()))]
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "team.json").write_text(json.dumps({"keys": keys}))
+    team = "access: {jwt: {team: {jwks: keys/team.json, audience: app}}}\n"
+    take(f"{team}security: [{{path: /closed/*, require: jwt}}]\n")
+    assert status(f"{URL}closed/x") == "403"
     take("security: []\n")
     # It is asked, and knows no such page.
     assert status(f"{URL}closed/x") == "404"

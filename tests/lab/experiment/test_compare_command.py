@@ -103,6 +103,7 @@ def test_json_is_all_that_is_on_stdout(
         (("--every", "5"), "--every: found '5', allowed: a number with its unit"),
         (("--every", "0s"), "--every: found '0s', allowed: more than 0"),
         (("--url", "https://other.example/"), "--url: found 'https://other.example/', allowed:"),
+        (("--out", __file__), f"--out: found {__file__!r}: Not a directory; allowed: a directory"),
     ],
 )
 def test_bad_input_is_exit_code_2_and_named(

@@ -189,6 +189,14 @@ def decide(state):
 '''
 
 
+def test_where_nothing_can_be_left_nothing_is_played(
+    capsys: pytest.CaptureFixture[str], matrix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("lab.replay.playing.play")
+    with pytest.raises(LabError, match=r"--out: found '.*/out': Not a directory; allowed: a dir"):
+        run(capsys, str(matrix), "--out", f"{matrix}/out")
+
+
 def test_the_command_leaves_an_experiment(
     capsys: pytest.CaptureFixture[str], matrix: Path, tmp_path: Path
 ) -> None:
