@@ -151,8 +151,11 @@ class RunDir:
     def serves(self) -> bool:
         """Whether a supervisor answers here: a directory alone may be what a crash left."""
         with socket.socket(socket.AF_UNIX) as door:
+            door.setblocking(False)
             try:
                 door.connect(str(self.lab_socket))
+            except BlockingIOError:
+                pass  # It is there, and has more to do than it can.
             except OSError:
                 return False
         return True

@@ -3,9 +3,10 @@
     packet      IPv4 and ICMP as bytes; the only module that knows what an address looks like
     link        one direction between two nodes: (size, now) -> when it arrives, or why it does not
     dice        luck that can be told again: one stream of random numbers per flow and link
-    flows       what packets of one conversation have in common, and which of its kind it is
+    ways        what a packet's way is made of: doors (nodes), paths between them, flows
+    flows       all flows: which of its kind each is, and when it is forgotten
     catchment   which member of an anycast group a node lands at, and when that changes
-    fabric      doors (nodes), paths between them, the rule of private nodes
+    fabric      all doors and links, where a packet goes, the rule of private nodes
     router      one packet: TTL, MTU, ICMP errors, the stages of its way
     changes     links change while packets pass: all changes of a message, or none
     timeline    what the world file wants to happen, as a schedule

@@ -18,9 +18,9 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
 
-from wan.fabric import Door, Path
 from wan.lateness import FINE_BINS, FINE_PER_S, Lateness
 from wan.router import MOST_PENDING, Router
+from wan.ways import Door, Path
 
 # A read buffer that is too small truncates silently.
 _READ_BYTES = 65536

@@ -3,115 +3,23 @@
 The fabric knows nodes, addresses (opaque bytes) and flow keys; `wan.router` reads the packets, the carrier
 moves them, `wan.changes` turns what people ask for into calls of the methods below. All of them take `now`.
 
-Path: what a packet passes from one node to another, in order: the access of the sender, the link between the
-two, the access of the receiver. Each end has a router, so a packet makes two hops. Paths are worked out
-once, and again after any change of routes or links.
+Paths are worked out once, and again after any change of routes or links.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from topology.plan import LinkSpec, Node, Plan
 from wan import packet
 from wan.catchment import Catchment
-from wan.flows import Flow, Flows
+from wan.flows import Flows
 from wan.link import Link
+from wan.ways import Door, Flow, Path, Refusal, Tap
 
 # Routers answer from here: the half of 198.18.0.0/15 (RFC 2544) in which no anycast address lies.
 _ROUTERS = "198.19.0.0"
-
-Tap = Callable[[packet.Packet, float], None]
-
-
-class Door:
-    """A node's point of attachment. `fd` is where packets for it are written: -1 while nobody is there."""
-
-    __slots__ = (
-        "address",
-        "announced",
-        "attached",
-        "down",
-        "drops",
-        "fd",
-        "flows",
-        "name",
-        "node",
-        "own",
-        "peers",
-        "private",
-        "router",
-        "taps",
-        "tun",
-        "up",
-        "vanished",
-    )
-
-    def __init__(self, node: Node, own: frozenset[bytes], router: bytes) -> None:
-        self.node = node
-        self.name = node.name
-        self.address = packet.pack_address(node.address)
-        self.router = router
-        self.own = own
-        self.private = node.private
-        self.up: Link | None = None
-        self.down: Link | None = None
-        self.tun = self.fd = -1
-        self.attached = self.announced = self.vanished = False
-        self.flows: dict[bytes, Flow] = {}
-        self.peers: dict[bytes, Flow] = {}
-        self.drops: dict[str, int] = {}
-        self.taps: tuple[Tap, ...] = ()
-
-    def drop(self, reason: str) -> None:
-        """Count a packet of this node that never got to a link."""
-        self.drops[reason] = self.drops.get(reason, 0) + 1
-
-
-class Path:
-    """What lies between two doors. Packets above `limit` need more than a look at their front: with 0 all
-    do, because they are watched or refused, or because this path is no longer the one to take.
-
-    `plain`: there is no access line at either end. `sent` are the taps that watch this pair of nodes.
-    """
-
-    __slots__ = (
-        "destination",
-        "down",
-        "limit",
-        "link",
-        "mtu",
-        "plain",
-        "refusal",
-        "sent",
-        "source",
-        "up",
-    )
-
-    def __init__(self, source: Door, destination: Door, link: Link) -> None:
-        self.source = source
-        self.destination = destination
-        self.link = link
-        self.up = source.up
-        self.down = destination.down
-        self.plain = self.up is None and self.down is None
-        stages = (self.up, link, self.down)
-        self.limit = self.mtu = min(stage.spec.mtu for stage in stages if stage is not None)
-        self.refusal = ""
-        self.sent: tuple[Tap, ...] = ()
-
-    def refuse(self, reason: str) -> None:
-        self.refusal, self.limit = reason, 0
-
-
-class Refusal(NamedTuple):
-    """Why a flow goes nowhere, and the ICMP code that its sender is told (None: nothing)."""
-
-    reason: str
-    code: int | None = None
-    link: Link | None = None
 
 
 class Fabric:

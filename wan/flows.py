@@ -1,53 +1,17 @@
-"""Flows: what packets of one conversation and one direction have in common, and how they are named for luck.
+"""All flows of a fabric: how they are named for luck, and which are forgotten.
 
 The table is bounded. A flow that is forgotten and comes back is a new one, with the next ordinal.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wan import packet
-from wan.dice import Dice
-
-if TYPE_CHECKING:
-    from wan.fabric import Door, Path
+from wan.ways import Door, Flow, Path
 
 MOST_FLOWS = 32768
 MOST_NAMES = 65536
 # How many of the oldest flows are looked at for one that has been idle this long.
 _LOOK_AT, _IDLE_S = 8, 60.0
-
-# How long an idle flow keeps its way through a private node's rule: RFC 5382 REQ-5, RFC 4787 REQ-5,
-# RFC 5508 REQ-2; what is neither TCP, UDP nor ICMP is treated as UDP.
-_OPEN_S = {packet.TCP: 7440.0, packet.UDP: 300.0, packet.ICMP: 60.0}
-
-
-class Flow:
-    """One direction of a conversation as it enters the WAN, and the path it took last.
-
-    `opener` is set on flows towards a private node: the flow of that node which they answer.
-    """
-
-    __slots__ = ("_dice", "fate", "key", "open_s", "opener", "path", "seen")
-
-    path: Path
-    seen: float
-
-    def __init__(self, key: bytes, fate: tuple[object, ...]) -> None:
-        self.key = key
-        self.fate = fate
-        self.open_s = _OPEN_S.get(packet.protocol_of(key), _OPEN_S[packet.UDP])
-        self.opener: Flow | None = None
-        self._dice: dict[str, Dice] | None = None
-
-    def dice(self, link: str) -> Dice:
-        if self._dice is None:
-            self._dice = {}
-        dice = self._dice.get(link)
-        if dice is None:
-            dice = self._dice[link] = Dice(link, *self.fate)
-        return dice
 
 
 class Conversation:

@@ -16,10 +16,11 @@ from wan.carrier import Carrier
 from wan.changes import ChangeError, Wish
 from wan.control import Connection
 from wan.events import Events
-from wan.fabric import Door, Fabric
+from wan.fabric import Fabric
 from wan.packet import Packet
 from wan.router import Router
 from wan.timeline import NodeAction, Partitioning, Step, Timeline, Vanishing, Wishes
+from wan.ways import Door
 
 Request = dict[str, object]
 Answer = dict[str, object]

@@ -14,8 +14,7 @@ from heapq import heappush
 from itertools import count
 from typing import Protocol
 
-from wan.fabric import Door, Fabric, Path, Refusal
-from wan.flows import Flow
+from wan.fabric import Fabric
 from wan.link import Link
 from wan.packet import (
     Header,
@@ -30,6 +29,7 @@ from wan.packet import (
     too_big,
     unreachable,
 )
+from wan.ways import Door, Flow, Path, Refusal
 
 HOPS = 2
 # Packets on their way, of all links together: some 150 MB. More is not a network but a leak.

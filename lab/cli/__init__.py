@@ -16,7 +16,7 @@ policy.py    policy; dns.py: dns; pools.py: pools
 watching.py  events, logs, capture, metrics
 checking.py  validate, doctor; composing.py: compose; fidelity.py: fidelity
 run.py       run, load; chaos.py: chaos
-compare.py   compare, plot.py: plot; replay.py: replay
+compare.py   compare; plot.py: plot; replay.py: replay
 recovery.py  recovery; parity.py: parity
 """
 

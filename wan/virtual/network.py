@@ -15,8 +15,7 @@ from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from wan import packet
-from wan.fabric import Door, Fabric, Path, Refusal
-from wan.flows import Flow
+from wan.fabric import Fabric
 from wan.virtual import local
 from wan.virtual.doors import Listener, VirtualServer
 from wan.virtual.loop import VirtualLoop
@@ -24,6 +23,7 @@ from wan.virtual.programs import Program, here
 from wan.virtual.secure import app_transport, heard
 from wan.virtual.tcp import Connection, Segment
 from wan.virtual.transports import DatagramDoor, StreamTransport
+from wan.ways import Door, Flow, Path, Refusal
 
 if TYPE_CHECKING:
     from wan.virtual.flights import Flights

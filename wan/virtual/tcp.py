@@ -23,9 +23,9 @@ from wan.virtual.sending import MOST_TIMEOUTS, Sender, Timer, Unit
 from wan.virtual.transports import StreamTransport
 
 if TYPE_CHECKING:
-    from wan.fabric import Refusal
     from wan.virtual.doors import Listener
     from wan.virtual.network import Host, Network
+    from wan.ways import Refusal
 
 # net.ipv4.tcp_syn_retries and the time that an orphan waits for its peer's FIN.
 _SYN_RETRIES = 6
