@@ -104,6 +104,8 @@ class Assertion:
         if unit not in known.units:
             found = f"the unit {shown(unit)}" if unit else f"{number} without a unit"
             flaws.append(Flaw(found, either(known.units) if all(known.units) else "no unit"))
+        elif known.units is SHARES and float(number) > 100:
+            flaws.append(Flaw(f"{number}%", "0% to 100%"))
         elif comparison == "within" and known.units is not DURATION_UNITS:
             flaws.append(Flaw(f"{metric} within", "<, <=, >, >= or ==: only a time is within"))
         if flaws:

@@ -113,7 +113,7 @@ def _dict(value: Any, kind: inspect.DictType, path: Path, document: Document) ->
     if not isinstance(value, dict):
         return _wrong(value, kind, path, document)
     if not _length_fits(value, kind):
-        return _wrong(value, kind, path, document)
+        return _wrong_length(value, kind, path, document)
     cleaned = {}
     for key, inner in value.items():
         here = (*path, key)
@@ -140,7 +140,7 @@ def _list(
     else:
         kinds = [kind.item_type] * len(value)
         if not _length_fits(value, kind):
-            return _wrong(value, kind, path, document)
+            return _wrong_length(value, kind, path, document)
     results = [
         _walk(inner, item, (*path, i), document)
         for i, (inner, item) in enumerate(zip(value, kinds, strict=True))
@@ -217,6 +217,11 @@ def within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
         and (kind.le is None or value <= kind.le)
         and (kind.lt is None or value < kind.lt)
     )
+
+
+def _wrong_length(value: Any, kind: inspect.Type, path: Path, document: Document) -> Any:
+    document.problem(path, f"{len(value) or 'nothing'} in it", allowed(kind))
+    return DROP
 
 
 def _matches(value: str, kind: inspect.StrType) -> bool:
