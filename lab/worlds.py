@@ -28,7 +28,13 @@ from topology.model import Routing, World
 from topology.plan import Plan
 from topology.problems import Problem, either, near_miss, shown
 
-DEFAULT_WORLD = Path(__file__).resolve().parents[1] / "topology.yaml"
+_HERE = Path(__file__).resolve().parent
+# In the repository for everybody to see; an installed popnet has it beside this file.
+DEFAULT_WORLD = next(
+    place
+    for place in (_HERE.parent / "topology.yaml", _HERE / "topology.yaml")
+    if place.exists() or place.parent == _HERE
+)
 
 ESTIMATORS = ("last", "ewma", "min", "median", "quantile", "mean_deviation")
 

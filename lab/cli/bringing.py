@@ -68,8 +68,8 @@ def tell_the_rest(error: launch.UpError) -> None:
     if error.code == Code.MACHINE_CANNOT:
         say("`popnet doctor` says what this machine lacks, and how to mend it.")
         say(
-            "Virtual time needs nothing of it: popnet run FILE, popnet get|trace URL --driver virtual,"
-            " popnet compare --driver virtual."
+            "Virtual time needs nothing of it: popnet run FILE, popnet compare,"
+            " popnet trace --from CITY URL --driver virtual."
         )
 
 
