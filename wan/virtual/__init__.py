@@ -2,7 +2,9 @@
 
     loop        the event loop: time is that of the next event; nothing left and somebody waiting is a deadlock
     programs    what runs where: a program is a context, and the node it is on travels with its tasks
-    network     hosts with their ports; judges every packet by `wan.fabric` and `wan.link`, as the carrier does
+    network     what the loop asks for: who listens, who is connected
+    hosts       hosts with their ports; judges every packet by `wan.fabric` and `wan.link`, as the carrier does
+    segment     what connections send each other
     congestion  how fast a sender may be: reno (RFC 5681), round trips and timeouts (RFC 6298). Pure
     sending     what is under way and what of it is lost (RFC 2018, 6675, 8985)
     tcp         one end of a byte stream: handshake, order, windows, FIN, RST

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, cast
 
 from wan.virtual.handshakes import CLIENT, SERVER, Meeting, Meetings, Side, hello, told_length
-from wan.virtual.loop import VirtualLoop
+from wan.virtual.programs import Turns
 from wan.virtual.transports import fill
 
 _NUMBER = 4
@@ -64,7 +64,7 @@ class Flights:
 
     def protocol(
         self,
-        loop: VirtualLoop,
+        loop: Turns,
         app: asyncio.BaseProtocol,
         context: ssl.SSLContext,
         waiter: asyncio.Future[None] | None,
@@ -95,7 +95,7 @@ class FlightsProtocol(asyncio.Protocol):
     def __init__(
         self,
         flights: Flights,
-        loop: VirtualLoop,
+        loop: Turns,
         app: asyncio.BaseProtocol,
         context: ssl.SSLContext,
         waiter: asyncio.Future[None] | None,

@@ -15,14 +15,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack, cast
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 
 from wan.virtual.errors import DeadlockError, RefusedError, StandstillError
-from wan.virtual.programs import HERE, Program, State
-from wan.virtual.secure import Secure, app_transport, heard
-
-if TYPE_CHECKING:
-    from wan.virtual.network import Network
+from wan.virtual.programs import HERE, Program, State, Turns
+from wan.virtual.secure import Flights, Secure, app_transport, heard
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -78,7 +75,42 @@ class _Timer(asyncio.TimerHandle):
         slots._scheduled = True
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+Factory = Callable[[], asyncio.BaseProtocol]
+Layer = Callable[..., asyncio.BaseProtocol]
+
+
+class Carrier(Protocol):
+    """What connects programs (wan.virtual.network). `secure` puts a layer between transport and protocol."""
+
+    flights: Flights | None
+
+    def listen(
+        self, factory: Factory, address: str | None, port: int, secure: Layer | None
+    ) -> Any: ...
+
+    def listen_unix(self, factory: Factory, path: str) -> Any: ...
+
+    async def connect(
+        self,
+        factory: Factory,
+        address: str,
+        port: int,
+        *,
+        secure: Layer | None = None,
+        local: tuple[str, int] | None = None,
+    ) -> tuple[asyncio.Transport, Any]: ...
+
+    async def connect_unix(self, factory: Factory, path: str) -> tuple[asyncio.Transport, Any]: ...
+
+    def datagrams(
+        self,
+        factory: Factory,
+        local: tuple[str, int] | None,
+        remote: tuple[str, int] | None,
+    ) -> tuple[asyncio.DatagramTransport, Any]: ...
+
+
+class VirtualLoop(asyncio.BaseEventLoop, Turns):
     """asyncio's own bookkeeping of tasks and callbacks, with another clock and another network.
 
     `network` carries whatever programs connect; without one they cannot.
@@ -91,23 +123,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network: Network | None = None
+        self.network: Carrier | None = None
         self.now = 0.0
         self.next = count().__next__
-        # (when, order, TimerHandle, None) or (when, order, what the network does then, with what).
-        self.agenda: list[tuple[float, int, Any, Any]] = []
+        self.agenda = []
         self._cancelled = 0
         self._turns = 0
         self._halted: dict[Program, list[asyncio.Handle]] = {}
         self._discarding = False
         # All that ever ran: what is collected runs code, and when that happens nobody can tell.
-        self.programs: list[Program] = []
+        self.programs = []
 
     def time(self) -> float:
         return self.now
 
     def at(self, when: float, what: Callable[[Any], None], argument: Any) -> None:
-        """The network's own timers: no handle, no context, never cancelled."""
         heappush(self.agenda, (when, self.next(), what, argument))
 
     def call_at(
@@ -273,7 +303,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # The network
 
-    def _net(self) -> Network:
+    def _net(self) -> Carrier:
         if self.network is None:
             raise RefusedError("a connection without a network")
         return self.network

@@ -11,13 +11,9 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from wan.virtual.errors import NowhereError
-
-if TYPE_CHECKING:
-    from wan.virtual.loop import VirtualLoop
-    from wan.virtual.network import Host
 
 T = TypeVar("T")
 HERE: contextvars.ContextVar[Program] = contextvars.ContextVar("here")
@@ -42,12 +38,34 @@ class Closable:
         """The world ends: whoever was called by this hears that it is over."""
 
 
+class Turns(asyncio.AbstractEventLoop):
+    """The loop, as programs and their kernels know it: whose turn it is, and what happens when."""
+
+    now: float
+    programs: list[Program]
+    # (when, order, TimerHandle, None) or (when, order, what the network does then, with what).
+    agenda: list[tuple[float, int, Any, Any]]
+    next: Callable[[], int]
+
+    def at(self, when: float, what: Callable[[Any], None], argument: Any) -> None:
+        """The network's own timers: no handle, no context, never cancelled."""
+        raise NotImplementedError
+
+    def halted(self, program: Program) -> None:
+        """Nothing of it is called any more."""
+        raise NotImplementedError
+
+    def resumed(self, program: Program) -> None:
+        """What was to be called meanwhile is called now."""
+        raise NotImplementedError
+
+
 class Program:
     """One process of a node, from its start to its end. Made by `Network.program`."""
 
-    def __init__(self, loop: VirtualLoop, host: Host, name: str) -> None:
+    def __init__(self, loop: Turns, node: str, name: str) -> None:
         self.loop = loop
-        self.host = host
+        self.node = node
         self.name = name
         self.state = State.RUNNING
         # In the order in which they were opened, for that is the order in which they are closed.
@@ -57,10 +75,6 @@ class Program:
         self.context = contextvars.Context()
         self.context.run(HERE.set, self)
         loop.programs.append(self)
-
-    @property
-    def node(self) -> str:
-        return self.host.name
 
     def __repr__(self) -> str:
         return f"<{self.node}/{self.name} {self.state.value}>"

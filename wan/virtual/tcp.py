@@ -4,8 +4,8 @@
     open      bytes both ways; each direction ends by its own FIN
     gone      both ended, or reset, or given up
 
-Segments are objects: they carry their bytes and cost what they would on the wire. A connection whose program let
-go of it is an orphan: it still delivers what was written, and answers anything new by RST.
+A connection whose program let go of it is an orphan: it still delivers what was written, and answers anything new
+by RST.
 """
 
 from __future__ import annotations
@@ -15,52 +15,29 @@ import os
 from collections import deque
 from enum import Enum
 from heapq import heappush
-from typing import TYPE_CHECKING
 
 from wan import packet
 from wan.virtual.congestion import FIRST_RTO_S, Reno
+from wan.virtual.doors import Listener
+from wan.virtual.hosts import Host
+from wan.virtual.segment import RECEIVE_BUFFER, Segment
 from wan.virtual.sending import MOST_TIMEOUTS, Sender, Timer, Unit
 from wan.virtual.transports import StreamTransport
-
-if TYPE_CHECKING:
-    from wan.virtual.doors import Listener
-    from wan.virtual.network import Host, Network
-    from wan.ways import Refusal
+from wan.ways import Refusal
 
 # net.ipv4.tcp_syn_retries and the time that an orphan waits for its peer's FIN.
 _SYN_RETRIES = 6
 _ORPHAN_S = 60.0
 _DELAYED_ACK_S = 0.04
-_RECEIVE_BUFFER = 3 * 1024 * 1024
 _LEAST_SEND_BUFFER = 87040
 _REPORTS = 4
-_HEADER = 52  # IPv4, TCP, timestamps
+_HEADER = Segment.HEADER
 _NEVER = float("inf")
 _UNREACHABLE = {
     packet.NET_UNREACHABLE: errno.ENETUNREACH,
     packet.HOST_UNREACHABLE: errno.EHOSTUNREACH,
     packet.ADMIN_PROHIBITED: errno.EHOSTUNREACH,
 }
-
-
-class Segment:
-    """`key` names the flow as its sender does. `number`: all before it has arrived at the sender."""
-
-    HEADER = _HEADER
-    OPENING = 60  # with the options of a SYN
-    # Defaults of the class: most segments set three or four of these.
-    seq = 0
-    data = b""
-    fin = opens = reset = probe = False
-    # One look for what is no part of an open conversation.
-    rare = False
-    # None only in a SYN that answers nothing.
-    number: int | None = None
-    window = _RECEIVE_BUFFER
-    reports: tuple[int, ...] = ()
-
-    def __init__(self, key: bytes) -> None:
-        self.key = key
 
 
 class State(Enum):
@@ -87,7 +64,6 @@ class Connection:
         "_listener",
         "_loop",
         "_made_at",
-        "_network",
         "_next",
         "_owed",
         "_recent",
@@ -101,18 +77,17 @@ class Connection:
         "transport",
     )
 
-    def __init__(self, network: Network, host: Host, key: bytes) -> None:
+    def __init__(self, host: Host, key: bytes) -> None:
         self.key = key
         self.state = State.OPENING
         self.transport: StreamTransport | None = None
-        self._network = network
-        self._loop = network.loop
+        self._loop = host.loop
         self._host = host
-        self._way = network.way(host, key)
+        self._way = host.way(key)
         self.sender = Sender(self._way.mtu - Segment.HEADER, self._emit)
         self._listener: Listener | None = None
         self._retries = 0
-        self._made_at = network.loop.now
+        self._made_at = host.loop.now
         # Receiving: the next byte wanted, what came before its time, what nobody has read.
         self._next = 0
         self._early: dict[int, Segment] = {}
@@ -121,7 +96,7 @@ class Connection:
         self._held = 0
         self._ended = False
         self._owed = 0
-        self._said = _RECEIVE_BUFFER
+        self._said = RECEIVE_BUFFER
         self._armed = self._armed_ack = self._ack_due = _NEVER
         host.connections[packet.reverse(key)] = self
 
@@ -252,7 +227,7 @@ class Connection:
             transport.received(segment.data)
             return
         end = segment.seq + len(segment.data) + segment.fin
-        if end <= self._next or end - self._next > _RECEIVE_BUFFER:
+        if end <= self._next or end - self._next > RECEIVE_BUFFER:
             self._acknowledge()
             return
         if segment.data and (self.transport is None or self.transport.orphaned):
@@ -314,12 +289,12 @@ class Connection:
         """The program reads (again)."""
         self._hand_up()
         # The window opened by half the buffer: tell the other side, which may wait for it.
-        if self.state is State.OPEN and self._room - self._said >= _RECEIVE_BUFFER // 2:
+        if self.state is State.OPEN and self._room - self._said >= RECEIVE_BUFFER // 2:
             self._acknowledge()
 
     @property
     def _room(self) -> int:
-        return max(0, _RECEIVE_BUFFER - self._held)
+        return max(0, RECEIVE_BUFFER - self._held)
 
     # Sending
 
@@ -356,7 +331,7 @@ class Connection:
             segment.fin = True
         # As `_with_ack`, for nearly all that is sent.
         segment.number = self._next
-        if self._held or self._said != _RECEIVE_BUFFER:
+        if self._held or self._said != RECEIVE_BUFFER:
             segment.window = self._said = self._room
         if self._recent:
             segment.reports = tuple(self._recent)
@@ -371,7 +346,7 @@ class Connection:
 
     def _with_ack(self, segment: Segment) -> None:
         segment.number = self._next
-        if self._held or self._said != _RECEIVE_BUFFER:
+        if self._held or self._said != RECEIVE_BUFFER:
             segment.window = self._said = self._room
         if self._recent:
             segment.reports = tuple(self._recent)

@@ -13,15 +13,13 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from wan import packet
 from wan.virtual.doors import Listener, SocketName
+from wan.virtual.hosts import Host
 from wan.virtual.programs import Closable, Program, State
-
-if TYPE_CHECKING:
-    from wan.virtual.network import Network
-    from wan.virtual.tcp import Connection
+from wan.virtual.sending import Sender
 
 # For callbacks of the kernel: they belong to no program, and no program's state holds them up.
 EMPTY = contextvars.Context()
@@ -313,13 +311,29 @@ def fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         view = view[size:]
 
 
+class Pipe(Protocol):
+    """A connection (wan.virtual.tcp), as its transport uses it."""
+
+    sender: Sender
+
+    @property
+    def local(self) -> tuple[str, int]: ...
+    @property
+    def remote(self) -> tuple[str, int]: ...
+    def room(self) -> int: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def wanted(self) -> None: ...
+    def orphan(self) -> None: ...
+
+
 class StreamTransport(Stream):
     """A transport over a connection of the network."""
 
     def __init__(
         self,
         program: Program,
-        connection: Connection,
+        connection: Pipe,
         protocol: Any,
         made: asyncio.Future[None] | None,
     ) -> None:
@@ -403,18 +417,17 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
 
     def __init__(
         self,
-        network: Network,
+        host: Host,
         program: Program,
         protocol: asyncio.BaseProtocol,
         local: tuple[bytes, int],
         remote: tuple[str, int] | None,
     ) -> None:
         Caller.__init__(self, program, protocol, contextvars.copy_context())
-        self._network = network
+        self._host = host
         self._local = local
         self._remote = remote
         self._ways: dict[tuple[bytes, bytes, int], Any] = {}
-        host = program.host
         host.datagrams[local] = self
         shown = packet.show_address(local[0] or host.door.address), local[1]
         self._told = {"sockname": shown, "peername": remote, "socket": SocketName(shown, remote)}
@@ -430,7 +443,7 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
         if len(data) > _LONGEST_DATAGRAM:
             self._up(self._error, OSError(errno.EMSGSIZE, "Message too long"))
             return
-        host = self._program.host
+        host = self._host
         destination = packet.pack_address(target[0])
         source = self._local[0] or self._asked.pop(target[:2], host.door.address)
         key = packet.flow_key(packet.UDP, source, destination, self._local[1], target[1])
@@ -442,7 +455,7 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
         if way is None:
             if len(self._ways) > 256:
                 self._ways.clear()
-            way = self._ways[place] = self._network.way(host, key, datagrams=True)
+            way = self._ways[place] = host.way(key, datagrams=True)
         way.send(_UDP_HEADER + len(data), (key, data))
 
     def take(self, data: bytes, sender: tuple[str, int], address: bytes) -> None:
@@ -465,7 +478,7 @@ class DatagramDoor(Caller, asyncio.DatagramTransport):
     abort = close
 
     def orphan(self) -> None:
-        host = self._program.host
+        host = self._host
         if host.datagrams.get(self._local) is self:
             del host.datagrams[self._local]
             host.free(self._local[1])
