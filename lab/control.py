@@ -29,7 +29,7 @@ from lab.compose import ALL_OR_NOTHING
 from lab.gateway.child import GatewayProcess
 from lab.gateway.ports import SOCKS_PORT, WEB_PORT, Wanted
 from lab.jsonlines import Message, RefusedError, UnreachableError
-from lab.routed import routed
+from lab.routed import routed, settled
 from lab.rundir import RUN_VARIABLE, RunDir
 from lab.supervisor_links import LinkFollower
 from lab.supervisor_nodes import Changes, NodeHandle, handles, summary
@@ -156,7 +156,7 @@ class Control:
         return self.wan_ready and all(one.ready for one in self.nodes.values())
 
     async def _all_connected(self) -> bool:
-        tunnels = set()
+        tunnels, connectors = set(), []
         for site in self.plan.world.sites:
             programs = {
                 one.name: one for one in configs.agent_config(self.plan, self.run, site).programs
@@ -172,7 +172,10 @@ class Control:
                         return False
                 except (UnreachableError, ValueError):
                     return False
-        return await routed(self.run, self.plan.pops, tunnels)
+                connectors.append((site, name))
+        if not await routed(self.run, self.plan.pops, tunnels):
+            return False
+        return all([await settled(self.run, site, name) for site, name in connectors])
 
     def _welcome(self) -> str:
         port = os.environ.get("POPNET_WEB_PORT") or "8080"

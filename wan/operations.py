@@ -60,6 +60,7 @@ class Operations:
             "partition": self._partition,
             "pin": self._pin,
             "catchment": self._catchment,
+            "lands": self._lands,
             "capture": self._capture,
             "subscribe": self._subscribe,
             "start_timeline": self._start_timeline,
@@ -275,14 +276,24 @@ class Operations:
         return {"ok": True, "rtts_s": [views.finite(self._fabric.rtt(*pair)) for pair in chosen]}
 
     def _catchment(self, _: Connection, request: Request) -> Answer:
-        catchment = self._fabric.catchment
         address = request.get("address")
         if address is None:
-            address = catchment.addresses[0]
-        if not isinstance(address, str) or address not in catchment.addresses:
-            raise ChangeError("address", address, changes.near(address, catchment.addresses))
+            address = self._fabric.catchment.addresses[0]
+        address = self._anycast(address)
         rows = views.catchment(self._fabric, address)
         return {"ok": True, "address": address, "rows": rows}
+
+    def _lands(self, _: Connection, request: Request) -> Answer:
+        """Where packets of any node to an anycast address go now; null where no member is routed."""
+        node = changes.node(self._fabric, "node", request.get("node"))
+        address = self._anycast(request.get("address"))
+        return {"ok": True, "lands": self._fabric.catchment.lands(node, address)}
+
+    def _anycast(self, address: object) -> str:
+        known = self._fabric.catchment.addresses
+        if not isinstance(address, str) or address not in known:
+            raise ChangeError("address", address, changes.near(address, known))
+        return address
 
     def _capture(self, connection: Connection, request: Request) -> Answer | None:
         # Packets are stamped by the monotonic clock; one offset for the whole file keeps their distances.

@@ -235,8 +235,11 @@ def test_announcements_make_catchments(lab: Lab) -> None:
         {"visitor": "tokyo", "lands": "LHR", "rtt_s": 0.0, "nearest": "LHR", "nearest_rtt_s": 0.0, "pinned": None},
         {"visitor": "london", "lands": "NRT", "rtt_s": 0.0, "nearest": "LHR", "nearest_rtt_s": 0.0, "pinned": "NRT"},
     ]  # fmt: skip
+    landing = {"op": "lands", "node": "tokyo", "address": "198.18.0.1"}
+    assert lab.client().ask(**landing) == {"ok": True, "lands": "LHR"}
     agents["LHR"].ask(op="announce", up=False)
     lab.turn()
+    assert lab.client().ask(**landing) == {"ok": True, "lands": "NRT"}
     rows = lab.client().ask(op="catchment", address="198.18.0.1")["rows"]
     assert [row["lands"] for row in rows] == ["NRT", "NRT"]  # type: ignore[attr-defined]
     assert [event for event in lab.logged() if event != "catchment_changed"] == [
@@ -271,6 +274,8 @@ def test_set_and_reset(lab: Lab) -> None:
         ({"op": "partition", "groups": ["LHR"]}, "groups"),
         ({"op": "partition", "groups": [["LHR"], ["paris"]]}, "groups[1]"),
         ({"op": "catchment", "address": "198.18.0.2"}, "address"),
+        ({"op": "lands", "node": "tokyo", "address": "198.18.0.2"}, "address"),
+        ({"op": "lands", "node": "tokio", "address": "198.18.0.1"}, "node"),
         ({"op": "capture"}, "node"),
         ({"op": "announce", "up": True}, "op"),
         ({"op": "links", "pairs": [["LHR"]]}, "pairs[0]"),
@@ -472,6 +477,7 @@ OPERATIONS = [
     "partition",
     "pin",
     "catchment",
+    "lands",
 ]
 FIELDS = ["node", "up", "pairs", "changes", "on", "groups", "visitor", "pop", "address"]
 KEYS = [
