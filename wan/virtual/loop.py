@@ -79,7 +79,7 @@ Factory = Callable[[], asyncio.BaseProtocol]
 Layer = Callable[..., asyncio.BaseProtocol]
 
 
-class Connector(Protocol):
+class Net(Protocol):
     """What connects programs (wan.virtual.network). `secure` puts a layer between transport and protocol."""
 
     flights: Flights | None
@@ -123,7 +123,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Turns):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network: Connector | None = None
+        self.network: Net | None = None
         self.now = 0.0
         self.next = count().__next__
         self.agenda = []
@@ -303,7 +303,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Turns):
 
     # The network
 
-    def _net(self) -> Connector:
+    def _net(self) -> Net:
         if self.network is None:
             raise RefusedError("a connection without a network")
         return self.network
