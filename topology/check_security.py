@@ -71,8 +71,9 @@ def _check_matches(document: Document, path: Path, rule: SecurityRule) -> None:
     """What a request must be like: something that a request can be."""
     # As written: what was wrong in a list has been noted, and is no longer in the rule.
     written = document.data["security"][path[1]] or {}
-    for key in ("method", "country", "visitor", "address", "of"):
-        if written.get(key) == []:
+    for key in ("method", "country", "visitor", "address", "header", "of"):
+        # A mapping may be empty because what was wrong in it has been noted.
+        if written.get(key) == [] or (written.get(key) == {} and not document.problems):
             document.problem((*path, key), "nothing in it", "at least one, or no such key")
     for j, method in enumerate(rule.method or ()):
         if not _TOKEN.fullmatch(method):

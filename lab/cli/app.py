@@ -73,6 +73,10 @@ NameOption = Annotated[
         help="Which lab; without: default. What only looks at it takes the only one that runs.",
     ),
 ]
+# For what runs without a lab unless one is named here: a name for all commands does not mean these.
+OwnNameOption = Annotated[
+    str | None, typer.Option("-n", "--name", help="In this lab, which is running; as --driver lab.")
+]
 FormatOption = Annotated[
     Format, typer.Option("-o", "--output", help="table, or json for programs.")
 ]

@@ -59,6 +59,8 @@ def chaos(
                 say(_line(found[-1]))
         return _tell(found, output)
     if driver is None:
+        if file is not None:
+            raise LabError("FILE: the running lab has a world; allowed with --driver")
         return _real(Lab.open(name), for_s, seed, seeds, output)
     arguments = ["chaos", "--for", for_, "--seed", str(seed), "--seeds", str(seeds)]
     return bringing.in_a_lab(

@@ -9,6 +9,7 @@ import typer
 
 from lab import compose as composing
 from lab.cli.app import Code, app, put, say
+from lab.driver import LabError
 from lab.worlds import DEFAULT_WORLD, load_world
 from topology.plan import Plan
 
@@ -43,7 +44,12 @@ def compose(
     if out == "-":
         put(text.rstrip("\n"))
         return
-    target.write_text(text)
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise LabError(
+            f"--out: found {str(target)!r}: {error.strerror}; allowed: a file to write, or -"
+        ) from None
     say(
         f"{target}: {len(plan.nodes)} nodes; start them by `docker compose -f {target} up -d --wait`"
     )

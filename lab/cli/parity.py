@@ -17,7 +17,7 @@ from lab.cli.app import (
     Code,
     Format,
     FormatOption,
-    NameOption,
+    OwnNameOption,
     app,
     put,
     put_json,
@@ -77,7 +77,7 @@ def parity(
             "one, which -n means too."
         ),
     ] = Where.local,
-    name: NameOption = None,
+    name: OwnNameOption = None,
     output: FormatOption = Format.table,
 ) -> int:
     """Compare virtual time with real packets: the same world by two drivers.

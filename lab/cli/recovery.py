@@ -17,7 +17,7 @@ from lab.cli import bringing
 from lab.cli.app import (
     Format,
     FormatOption,
-    NameOption,
+    OwnNameOption,
     app,
     put,
     put_json,
@@ -94,7 +94,7 @@ def recovery(
     world: Annotated[
         Path | None, typer.Option(help="World file; without one, the default world.")
     ] = None,
-    name: NameOption = None,
+    name: OwnNameOption = None,
     visitors: Annotated[
         list[str] | None, typer.Option("--from", metavar="VISITOR", help="Who asks; default: all.")
     ] = None,

@@ -225,6 +225,10 @@ def _serve(lab: Lab, node: str | None, port: int) -> None:
 
     try:
         server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+    except OverflowError:
+        raise LabError(
+            f"--serve: found {port}, allowed: a port up to 65535, or 0 for any"
+        ) from None
     except OSError as error:
         say(f"popnet: port {port}: {error.strerror}")
         raise typer.Exit(Code.BAD_INPUT) from None

@@ -130,6 +130,7 @@ WRONG = {
     "rule for an unknown token": ("", "security: [{require: service_token, of: lub}]", 8, 41, "security[0].of[0]", "lub", "lab", "lab"),
     "rule for tokens of nobody": ("", "security: [{require: jwt}]", 8, 22, "security[0].require", "jwt", "access.jwt", ""),
     "rule for a country by its name": ("", "security: [{country: [JP, Japan], block: true}]", 8, 27, "security[0].country[1]", "'Japan'", "two letters", ""),
+    "rule for no header field": ("", "security: [{header: {}, block: true}]", 8, 21, "security[0].header", "nothing in it", "at least one", ""),
     "rule for a host that is no name": ("", "security: [{host: bad host, block: true}]", 8, 19, "security[0].host", "'bad host'", "app.example.com", ""),
     "rule for a method that is none": ("", "security: [{method: [G ET], block: true}]", 8, 22, "security[0].method[0]", "'G ET'", "GET or POST", ""),
     "rule for a field that is none": ("", "security: [{header: {bad header: x}, block: true}]", 8, 22, "security[0].header.bad header", "'bad header'", "header field", ""),
