@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.attacks.table import CASES, ENGINES, engines, judge
+from tests.attacks.table import CASES, ENGINES, judge
 from tests.attacks.target import Target
 from tests.pops.conftest import Pki, make_pki
 
@@ -16,8 +16,7 @@ from tests.pops.conftest import Pki, make_pki
 async def attack(pki: Pki, engine: str, word: str) -> int:
     wrong = 0
     for impatient in (False, True):
-        chosen = [c for c in CASES if c.impatient == impatient and engine in engines(c)]
-        chosen = [c for c in chosen if word.lower() in c.key.lower()]
+        chosen = [c for c in CASES if c.impatient == impatient and word.lower() in c.key.lower()]
         target = Target(pki, engine, impatient=impatient)
         if not chosen:
             continue

@@ -14,11 +14,6 @@ ENGINES = ("ngh2", "h2")
 DEADLINE = 20.0
 
 
-def engines(case: Case) -> tuple[str, ...]:
-    """Those that make a difference: over DNS nobody speaks HTTP/2."""
-    return ENGINES[:1] if case.port == "dns" else ENGINES
-
-
 async def judge_waits(target: Target, cases: list[Case]) -> list[tuple[str, str]]:
     """Attacks that are nothing but waiting, all at once."""
     async with asyncio.timeout(DEADLINE):
@@ -35,6 +30,7 @@ async def judge_waits(target: Target, cases: list[Case]) -> list[tuple[str, str]
 async def judge(target: Target, case: Case) -> tuple[str, str]:
     """What happened, and what is wrong with that ("" when nothing is)."""
     async with asyncio.timeout(DEADLINE):
+        assert await target.bystander() == 200, "the PoP is not well before the attack"
         before = target.requests
         happened = await case.play(target)
         reached = target.requests - before
